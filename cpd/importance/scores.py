@@ -1,0 +1,105 @@
+"""Scores as names and numbers: what plans, files and screens need, without torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cpd.errors import StorageError
+
+SCHEMA = 1
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerScores:
+    """The criterion applied to one weight tensor alone, per position of its first axis.
+
+    On a student only living positions are listed, in their order.
+    """
+
+    tensor: str
+    scores: FloatArray  # (living positions,)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreTable:
+    """Scores of one criterion for one model; larger means keep.
+
+    Attributes:
+        model: digest of the architecture, as in the comb's record.
+        groups: (width,) per group; a unit that a student has already lost scores 0.
+        layers: module name -> its weight's scores.
+        batches: batches of data behind the scores; 0 for a criterion that needs none.
+        seconds: wall time the scoring took (shared by the criteria that were scored together).
+    """
+
+    criterion: str
+    model: str
+    groups: Mapping[str, FloatArray]
+    layers: Mapping[str, LayerScores]
+    batches: int = 0
+    seconds: float = 0.0
+
+    def to_json(self) -> str:
+        row = {
+            "schema": SCHEMA,
+            "criterion": self.criterion,
+            "model": self.model,
+            "groups": {name: _floats(values) for name, values in self.groups.items()},
+            "layers": {name: {"tensor": layer.tensor, "scores": _floats(layer.scores)} for name, layer in self.layers.items()},
+            "batches": self.batches,
+            "seconds": self.seconds,
+        }
+        return json.dumps(row)
+
+    @staticmethod
+    def from_json(text: str, source: str = "scores") -> ScoreTable:
+        """Read scores; `source` names them in errors.
+
+        Raises:
+            StorageError: not a score table, or of another schema.
+        """
+        try:
+            row: dict[str, Any] = json.loads(text)
+            if row["schema"] != SCHEMA:
+                raise StorageError(f"{source}: score schema {row['schema']}, this version reads {SCHEMA}; score again.")
+            return ScoreTable(
+                criterion=row["criterion"],
+                model=row["model"],
+                groups={name: np.asarray(values, np.float64) for name, values in row["groups"].items()},
+                layers={
+                    name: LayerScores(layer["tensor"], np.asarray(layer["scores"], np.float64))
+                    for name, layer in row["layers"].items()
+                },
+                batches=int(row["batches"]),
+                seconds=float(row["seconds"]),
+            )
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StorageError(f"{source}: not a table of scores ({type(error).__name__}: {error}); score again.") from error
+
+    def save(self, path: Path) -> None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(self.to_json())
+        except OSError as error:
+            raise StorageError(f"{path}: cannot write the scores ({error.strerror}); free space or choose another folder.") from error
+
+    @staticmethod
+    def load(path: Path) -> ScoreTable:
+        try:
+            return ScoreTable.from_json(path.read_text(), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise StorageError(f"{path}: cannot read the scores ({error}); score again.") from error
+
+
+def _floats(values: FloatArray) -> list[float]:
+    # Nine significant digits identify every float32, which is what the scores were computed in.
+    return [float(f"{v:.9g}") for v in np.asarray(values, np.float64)]
