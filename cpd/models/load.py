@@ -42,7 +42,7 @@ def _build(spec: str, settings: dict[str, Any], pretrained: bool) -> Loaded:
         return build_factory(Path(path), name, settings)
     if spec.endswith(".py"):
         raise ModelError(f"{spec}: name the function or class that makes the model, e.g. {spec}:Net.")
-    raise ModelError(f"{spec!r} is neither a file nor a model's name; give {SPEC_FORMS}{_hint(spec)}.")
+    raise ModelError(f"{spec!r} is neither a file nor a model's name; give {SPEC_FORMS}.{_hint(spec)}")
 
 
 def load(spec: str, weights: str, settings: dict[str, Any], pretrained: bool, seed: int) -> Loaded:
@@ -81,4 +81,4 @@ def _hint(spec: str) -> str:
         return ""
     from cpd.models.zoo import is_timm_name
 
-    return f"; did you mean timm:{spec}?" if is_timm_name(spec) else ""
+    return f" Did you mean timm:{spec}?" if is_timm_name(spec) else ""

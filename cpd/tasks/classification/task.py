@@ -1,0 +1,91 @@
+"""A classification task over two sets of images: one to train on, one held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from cpd.tasks.task import Batch
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+Augment = Callable[[Tensor, Generator], Tensor]
+
+
+class Images(Protocol):
+    """Labelled images that can be fetched in any order."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(N,) int64."""
+        ...
+
+    def fetch(self, index: Tensor, generator: Generator | None) -> Tensor:
+        """Images (B, C, H, W) float32, normalised; randomly changed where a generator is given."""
+        ...
+
+    def ahead(self, order: list[Tensor], generators: list[Generator | None]) -> Iterator[Tensor]:
+        """`fetch` for one batch after another; sources that decode do so ahead of the caller."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationTask:
+    """See `cpd.tasks.task.Task`."""
+
+    name: str
+    classes: tuple[str, ...]
+    shape: tuple[int, int, int]
+    train: Images
+    val: Images
+    metric_name: str = "top1"
+
+    @property
+    def train_images(self) -> int:
+        return len(self.train.labels)
+
+    @property
+    def val_images(self) -> int:
+        return len(self.val.labels)
+
+    def steps(self, batch_size: int) -> int:
+        return max(1, self.train_images // batch_size)
+
+    def train_batches(
+        self, batch_size: int, seed: int = 0, epoch: int = 0, start: int = 0, augment: bool = True, rank: int = 0, world: int = 1
+    ) -> Iterator[Batch]:
+        shuffled = torch.randperm(self.train_images, generator=_generator(seed, epoch, -1))
+        order = [part[rank::world] for part in shuffled.split(batch_size)[: self.steps(batch_size)]][start:]
+        generators = [_generator(seed, epoch, start + i, rank) if augment else None for i in range(len(order))]
+        for index, images in zip(order, self.train.ahead(order, generators), strict=True):
+            yield images, self.train.labels[index]
+
+    def val_batches(self, batch_size: int) -> Iterator[Batch]:
+        order = list(torch.arange(self.val_images).split(batch_size))
+        for index, images in zip(order, self.val.ahead(order, [None] * len(order)), strict=True):
+            yield images, self.val.labels[index]
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return F.cross_entropy(outputs, targets)
+
+    def metric(self) -> Metric:
+        import cpd._torchvision  # noqa: F401  before torchmetrics, which imports torchvision
+
+        from torchmetrics.classification import MulticlassAccuracy
+
+        return MulticlassAccuracy(num_classes=len(self.classes), average="micro")
+
+
+def _generator(*key: int) -> Generator:
+    """A generator of its own for every key, independent of any state."""
+    mixed = 0
+    for part in key:
+        # splitmix64's odd constant spreads neighbouring keys over the whole range
+        mixed = ((mixed ^ (part & 0xFFFFFFFF)) * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & 0x7FFFFFFFFFFFFFFF
+    return Generator().manual_seed(mixed)

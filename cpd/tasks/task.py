@@ -1,0 +1,68 @@
+"""What the trainer, the scores and the measurements ask of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torchmetrics import Metric
+
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W) float32, normalised for the model, and targets; both on the CPU."""
+
+
+class Task(Protocol):
+    """Data, metric and loss of one job.
+
+    Attributes:
+        name: as the user wrote it, e.g. "digits".
+        classes: names of the classes, in the order of the targets.
+        shape: (channels, height, width) of one image, as the model takes it.
+        metric_name: what `metric()` computes, as runs record it, e.g. "top1".
+        train_images, val_images: how many there are. The held-out images are never trained on.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+    @property
+    def metric_name(self) -> str: ...
+    @property
+    def train_images(self) -> int: ...
+    @property
+    def val_images(self) -> int: ...
+
+    def steps(self, batch_size: int) -> int:
+        """Batches of one epoch of `train_batches`, at least 1."""
+        ...
+
+    def train_batches(
+        self, batch_size: int, seed: int = 0, epoch: int = 0, start: int = 0, augment: bool = True, rank: int = 0, world: int = 1
+    ) -> Iterator[Batch]:
+        """Batches `start`, `start + 1`, ... of one epoch, shuffled and augmented, all of the same size.
+
+        Every batch is a function of the arguments and its number alone, so a run that resumes in the middle of an
+        epoch sees what it would have seen.
+
+        Args:
+            rank, world: of `world` processes the `rank`-th gets its own share of every batch.
+        """
+        ...
+
+    def val_batches(self, batch_size: int) -> Iterator[Batch]:
+        """Every held-out image once, in a fixed order, as it is."""
+        ...
+
+    def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Mean loss of a batch, a scalar."""
+        ...
+
+    def metric(self) -> Metric:
+        """A new metric; `update(outputs, targets)`, then `compute()` gives 0..1."""
+        ...
