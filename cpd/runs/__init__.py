@@ -1,0 +1,20 @@
+"""Runs: work that outlives a page, a tab, the app and its own process.
+
+A run is a folder (specification, lock, log, checkpoints, artefacts) and a row of one SQLite file.
+
+    workspace.py   the folder that holds everything, and names that are safe as paths
+    files.py       files that are either whole or not there; disk errors in words
+    project.py     a model, its data and device under one name
+    spec.py        what a run does
+    store.py       states, metrics and events
+    lock.py        a file lock that the kernel frees on any death
+    checkpoint.py  tensors and JSON that survive a kill at any moment
+    context.py     what a job is given: log, save, load, should_stop
+    failure.py     any exception as one plain sentence
+    worker.py      the process that does one run:    python -m cpd.runs.worker RUN_DIR
+    supervisor.py  the process that starts workers:  python -m cpd.runs.supervisor ROOT
+    launcher.py    how a worker is started; submit, stop, resume
+    jobs/          one file a kind of run
+
+Nothing here imports torch before a job runs: the app reads the store and starts processes, no more.
+"""

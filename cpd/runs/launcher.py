@@ -1,0 +1,197 @@
+"""How a worker is started, and what the app and the command line ask of runs: submit, stop, resume.
+
+A launcher has four calls, so that the same worker command can run elsewhere: on a cluster, or behind a prefix such as
+torchrun. The local one starts a detached process that outlives whoever started it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cpd.errors import RunError
+from cpd.runs import jobs
+from cpd.runs.files import make_folder, storage_error, write_json
+from cpd.runs.lock import holder, is_held
+from cpd.runs.project import open_project
+from cpd.runs.spec import RunSpec
+from cpd.runs.store import Run, Store
+from cpd.runs.workspace import REPOSITORY, database, new_run_id, open_workspace, run_folder
+
+
+@dataclass(frozen=True)
+class Handle:
+    """A worker that was started."""
+
+    run_dir: Path
+    pid: int
+
+
+@dataclass(frozen=True)
+class Poll:
+    """exit_code: None while it lives, and where nobody knows."""
+
+    alive: bool
+    exit_code: int | None = None
+
+
+class Launcher(Protocol):
+    """Where workers run."""
+
+    def launch(self, run_dir: Path) -> Handle:
+        """Start a worker for the run; raises StorageError or RunError where that is impossible."""
+
+    def poll(self, handle: Handle) -> Poll:
+        """Whether it lives."""
+
+    def cancel(self, handle: Handle, force: bool = False) -> None:
+        """Ask it to stop with a checkpoint; `force` kills it."""
+
+    def logs(self, handle: Handle, last: int = 200) -> list[str]:
+        """The last lines that it wrote."""
+
+
+class LocalLauncher:
+    """Detached processes on this machine."""
+
+    def __init__(self, prefix: Sequence[str] = (sys.executable, "-P")) -> None:
+        """`prefix` stands before `-m cpd.runs.worker RUN_DIR`, e.g. ("torchrun", "--nproc-per-node=2")."""
+        self._prefix = tuple(prefix)
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def launch(self, run_dir: Path) -> Handle:
+        child = detached([*self._prefix, "-m", "cpd.runs.worker", str(run_dir)], run_dir / "worker.log")
+        self._children[child.pid] = child
+        return Handle(run_dir, child.pid)
+
+    def poll(self, handle: Handle) -> Poll:
+        child = self._children.get(handle.pid)
+        code = child.poll() if child is not None else None
+        if child is not None and code is None:
+            return Poll(True)
+        return Poll(is_held(handle.run_dir / "lock"), code)
+
+    def cancel(self, handle: Handle, force: bool = False) -> None:
+        # Who holds the lock is alive, so its number cannot have been given to another process.
+        pid = holder(handle.run_dir / "lock")
+        if pid is None:
+            return
+        number = signal.SIGKILL if force else signal.SIGTERM
+        try:
+            if force and os.getpgid(pid) == pid:
+                os.killpg(pid, number)  # with the data loaders that it started
+            else:
+                os.kill(pid, number)
+        except ProcessLookupError:
+            pass
+
+    def logs(self, handle: Handle, last: int = 200) -> list[str]:
+        return read_log(handle.run_dir, last)
+
+
+def detached(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+    """Start a process that survives the end, Ctrl+C and kill of this one; its output is added to `log`.
+
+    Its environment is ours, with `cpd` importable from anywhere.
+    """
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    try:
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    except OSError as error:
+        raise storage_error(error, log) from error
+    try:
+        return subprocess.Popen(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+    except OSError as error:
+        raise RunError(f"cannot start {command[0]}: {error.strerror or error}.") from error
+    finally:
+        os.close(output)
+
+
+def submit(root: Path, spec: RunSpec) -> str:
+    """Queue a run and make sure that somebody starts it; its id.
+
+    Paths in `spec` are taken relative to the current folder.
+
+    Raises:
+        RunError: no such kind or project. StorageError: the workspace cannot be written.
+    """
+    from cpd.runs.supervisor import ensure
+
+    jobs.home(spec.kind)
+    if spec.project:
+        open_project(root, spec.project)
+    open_workspace(root)
+    run = new_run_id(spec.kind)
+    spec = spec.anchored(Path.cwd())
+    folder = make_folder(run_folder(root, run), new=True)
+    try:
+        write_json(folder / "spec.json", spec.to_dict())
+        store = Store(database(root))
+        try:
+            store.add(run, spec)
+        finally:
+            store.close()
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    ensure(root)
+    return run
+
+
+def stop(root: Path, run: str) -> Run:
+    """Ask a run to stop at its next step, with a checkpoint. Nothing happens to one that is over."""
+    from cpd.runs.supervisor import ensure
+
+    store = Store(database(root))
+    try:
+        store.request_stop(run)
+        ensure(root)  # it sees to runs that do not listen, or whose worker is dead
+        return store.run(run)
+    finally:
+        store.close()
+
+
+def resume(root: Path, run: str) -> Run:
+    """Go on with a stopped or failed run from its last checkpoint.
+
+    Raises:
+        RunError: it is neither stopped nor failed.
+    """
+    from cpd.runs.supervisor import ensure
+
+    store = Store(database(root))
+    try:
+        if not store.resume(run):
+            raise RunError(f"run {run} is {store.run(run).state}; only a stopped or failed run can be resumed.")
+        ensure(root)
+        return store.run(run)
+    finally:
+        store.close()
+
+
+def read_log(run_dir: Path, last: int = 200) -> list[str]:
+    """The last lines of a run's worker.log, [] where it wrote none."""
+    path = run_dir / "worker.log"
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 400 * last))
+            return file.read().decode(errors="replace").splitlines()[-last:]
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise storage_error(error, path, "read") from error

@@ -1,0 +1,114 @@
+"""A project: a model, its weights, its data and a device under one name."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from cpd.errors import RunError, StorageError
+from cpd.runs.files import make_folder, read_json, write_json
+from cpd.runs.spec import RunSpec
+from cpd.runs.workspace import check_id, slug
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Project:
+    """What is being pruned, and on which data.
+
+    Attributes:
+        id: folder name, made from `name` by us.
+        model: SPEC, e.g. "timm:resnet18".
+        weights: path of the weights, "" for none.
+        settings: arguments of the model's constructor.
+        created: seconds since 1970.
+    """
+
+    id: str
+    name: str
+    model: str
+    weights: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    data: str = ""
+    device: str = "cpu"
+    created: float = 0.0
+
+    def spec(self, kind: str, seed: int = 0, options: Mapping[str, Any] | None = None) -> RunSpec:
+        """A run of this project."""
+        return RunSpec(
+            kind,
+            self.id,
+            self.model,
+            self.weights,
+            dict(self.settings),
+            self.data,
+            self.device,
+            seed,
+            dict(options or {}),
+        )
+
+
+def create_project(
+    root: Path,
+    name: str,
+    model: str,
+    weights: str = "",
+    settings: Mapping[str, Any] | None = None,
+    data: str = "",
+    device: str = "cpu",
+) -> Project:
+    """Make a project's folder and file; two projects of one name get ids `name` and `name-2`.
+
+    Raises:
+        RunError: no name or model.
+        StorageError: the folder cannot be written.
+    """
+    if not name.strip() or not model.strip():
+        raise RunError("a project needs a name and a model, e.g. timm:resnet18.")
+    base = slug(name, "project")
+    for number in itertools.count(1):
+        id_ = base if number == 1 else f"{base}-{number}"
+        try:
+            folder = make_folder(project_folder(root, id_), new=True)
+            break
+        except FileExistsError:
+            continue
+    project = Project(id_, name.strip(), model.strip(), weights, dict(settings or {}), data, device, time.time())
+    project.spec("comb")  # refuses a device or settings that no run could use
+    write_json(folder / "project.json", {"schema": SCHEMA} | asdict(project))
+    return project
+
+
+def open_project(root: Path, id_: str) -> Project:
+    """Raises RunError when there is no such project, StorageError when its file is damaged."""
+    path = project_folder(root, id_) / "project.json"
+    if not path.exists():
+        raise RunError(f"there is no project {id_!r} in {root}; the Start screen lists those there are.")
+    row = read_json(path)
+    try:
+        if row.pop("schema") != SCHEMA:
+            raise StorageError(f"{path}: written by another version of the project file; make the project again.")
+        return Project(**{f.name: row[f.name] for f in fields(Project)})
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StorageError(f"{path}: not a project file ({type(error).__name__}: {error}).") from error
+
+
+def list_projects(root: Path) -> list[Project]:
+    """Every readable project, newest first; damaged ones are left out."""
+    found = []
+    for path in sorted((root / "projects").glob("*/project.json")):
+        try:
+            found.append(open_project(root, path.parent.name))
+        except (RunError, StorageError):
+            continue
+    return sorted(found, key=lambda project: -project.created)
+
+
+def project_folder(root: Path, id_: str) -> Path:
+    """Where a project's files are."""
+    return root / "projects" / check_id(id_, "project")

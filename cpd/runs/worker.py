@@ -1,0 +1,208 @@
+"""The process that does one run: `python -m cpd.runs.worker RUN_DIR`.
+
+It holds RUN_DIR/lock for life, so there is never a second one, and a death is seen at once. Whatever happens inside
+ends in a named state with one sentence; the traceback goes to worker.log. SIGTERM and Ctrl+C mean: save a checkpoint at
+the next step and stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+from cpd.errors import CpdError, RunError
+from cpd.runs import jobs
+from cpd.runs.context import RunContext, Watcher
+from cpd.runs.failure import sentence
+from cpd.runs.files import make_folder, replacing, storage_error, write_json
+from cpd.runs.lock import FileLock, holder
+from cpd.runs.spec import RunSpec
+from cpd.runs.store import Run, Store
+from cpd.runs.workspace import check_id, database
+
+NOT_NEEDED = 75  # exit status: another worker has the run, or it is over
+ALONE = "run"  # id of the only run in a folder outside a workspace
+
+_RESERVE_BYTES = 256 * 1024
+_SETTLE_S = 60.0
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status 0: finished or stopped; 1: failed; 2: not a run; NOT_NEEDED: somebody else's or over."""
+    if len(arguments) != 1:
+        print("usage: python -m cpd.runs.worker RUN_DIR", file=sys.stderr)
+        return 2
+    run_dir = Path(arguments[0]).resolve()
+    try:
+        if (run_dir / "runs.db").exists():
+            row = _work(run_dir, Store(run_dir / "runs.db"), ALONE, None, None, sys.stderr)
+        else:
+            root = run_dir.parent.parent
+            if not database(root).exists():
+                raise RunError(f"{run_dir} is not the folder of a run: there is no {database(root)}.")
+            store = Store(database(root))
+            row = _work(run_dir, store, check_id(run_dir.name, "run"), root, None, sys.stderr)
+            _wake_supervisor(root)
+    except CpdError as error:
+        print(error, file=sys.stderr)
+        return 2
+    if row is None:
+        return NOT_NEEDED
+    return 1 if row.state == "failed" else 0
+
+
+def run_foreground(run_dir: Path, spec: RunSpec, watcher: Watcher | None = None) -> Run:
+    """Do a run in this process, in a folder of its own outside any workspace, as the command line does.
+
+    A folder that already holds this very run goes on from its last checkpoint; a finished one is returned as it is.
+
+    Returns:
+        The row at the end: `state` is "finished", "stopped" (Ctrl+C) or "failed", then `error` says why in a sentence.
+    Raises:
+        RunError: the folder holds another run, or another process is doing this one.
+        StorageError: the folder cannot be written.
+    """
+    make_folder(run_dir)
+    _check_same(run_dir / "spec.json", spec)
+    store = Store(run_dir / "runs.db")
+    try:
+        if not store.list_runs():
+            store.add(ALONE, spec)
+        store.resume(ALONE)
+        with _open_log(run_dir) as log:
+            row = _work(run_dir, store, ALONE, None, watcher, log)
+        if row is None:
+            row = store.run(ALONE)
+            if not row.is_over:
+                raise RunError(
+                    f"{run_dir}: process {holder(run_dir / 'lock')} is doing this run already; wait for it or stop it."
+                )
+        return row
+    finally:
+        store.close()
+
+
+def _work(run_dir: Path, store: Store, run: str, root: Path | None, watcher: Watcher | None, log: TextIO) -> Run | None:
+    """Do the run and settle its state; None when somebody else does it or it is over."""
+    lock = FileLock(run_dir / "lock")
+    if not lock.acquire():
+        return None
+    try:
+        row = store.begin(run)
+        if row.is_over:
+            return None
+        if row.state == "stopping":  # told to stop while no worker was alive: the last checkpoint is where it stopped
+            return _settle(store, run, "stopped", "", row.step)
+        with _reserve(run_dir):
+            context = RunContext(run_dir, row.spec, store, run, root, watcher)
+            state, error = _do(context, log)
+        with contextlib.suppress(CpdError):
+            context.close()
+        return _settle(store, run, state, error, store.run(run).step)
+    finally:
+        lock.release()
+
+
+def _do(context: RunContext, log: TextIO) -> tuple[str, str]:
+    """Run the job; the state it ended in, and why."""
+    with _stop_on_signals(context):
+        try:
+            jobs.find(context.spec.kind).run(context)
+            context.flush()
+        except KeyboardInterrupt:
+            return "stopped", ""
+        except BaseException as error:  # noqa: BLE001  whatever a job raises has to end in a named state
+            print(time.strftime("\n%Y-%m-%d %H:%M:%S"), file=log)
+            traceback.print_exception(error, file=log)
+            log.flush()
+            return "failed", sentence(error, context.spec.device)
+    return ("stopped" if context.told_to_stop else "finished"), ""
+
+
+def _settle(store: Store, run: str, state: str, error: str, step: int) -> Run:
+    """Write the end of a run, patiently: an unsettled run looks like a crash."""
+    kind, text = {
+        "finished": ("finish", "finished"),
+        "stopped": ("stop", "stopped; it can be resumed"),
+        "failed": ("error", error),
+    }[state]
+    deadline = time.monotonic() + _SETTLE_S
+    while True:
+        try:
+            store.finish(run, state, error)
+            store.add_event(run, step, kind, text)
+            return store.run(run)
+        except CpdError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+@contextlib.contextmanager
+def _reserve(run_dir: Path) -> Iterator[None]:
+    """Keep a little disk space that is given back before the end is written: a run that fills the disk can say so."""
+    path = run_dir / "reserve"
+    with replacing(path) as file:
+        file.write(b"\0" * _RESERVE_BYTES)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _stop_on_signals(context: RunContext) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():  # signals belong to the main thread
+        yield
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        context.request_stop()
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # the second Ctrl+C does not wait for a step
+
+    old = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _check_same(path: Path, spec: RunSpec) -> None:
+    if not path.exists():
+        write_json(path, spec.to_dict())
+        return
+    old = RunSpec.from_json(path.read_text(), str(path)).to_dict()
+    differ = sorted(name for name, value in spec.to_dict().items() if old[name] != value)
+    if differ:
+        raise RunError(f"{path.parent} holds another run (other {', '.join(differ)}); choose an empty folder.")
+
+
+def _open_log(run_dir: Path) -> TextIO:
+    path = run_dir / "worker.log"
+    try:
+        return open(path, "a", opener=lambda name, flags: os.open(name, flags, 0o600))
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def _wake_supervisor(root: Path) -> None:
+    """The queue goes on even when the supervisor was killed meanwhile."""
+    from cpd.runs.supervisor import ensure
+
+    with contextlib.suppress(CpdError, OSError):
+        ensure(root)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
