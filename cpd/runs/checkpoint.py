@@ -192,7 +192,8 @@ def _pieces(head: bytes, tensors: list[Tensor]) -> Iterator[bytes | memoryview]:
 def _pack(value: Any, where: str, tensors: dict[str, Tensor]) -> Any:
     """`value` as JSON; tensors go to `tensors` under their path, marks beginning with "$" stand for what JSON lacks."""
     # What was never imported cannot be in `value`; a job without tensors need not wait for torch.
-    torch, np = sys.modules.get("torch"), sys.modules.get("numpy")
+    torch: Any = sys.modules.get("torch")
+    np: Any = sys.modules.get("numpy")
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):

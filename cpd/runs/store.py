@@ -296,7 +296,7 @@ class Store:
         rows = self._read(f"SELECT step, value FROM metrics WHERE {where} ORDER BY step LIMIT :limit", values)
         if len(rows) > most:
             first = rows[0][0]
-            last = self._read(f"SELECT max(step) FROM metrics WHERE {where}", values)[0][0]
+            last = self._read(f"SELECT step FROM metrics WHERE {where} ORDER BY step DESC LIMIT 1", values)[0][0]
             stride = 1
             while last // stride - first // stride + 2 > most:
                 stride *= 2
@@ -305,8 +305,8 @@ class Store:
                 "WITH RECURSIVE grid(at) AS (SELECT :first UNION ALL SELECT (at / :stride + 1) * :stride FROM grid "
                 "WHERE (at / :stride + 1) * :stride < :last), picked(step) AS (SELECT DISTINCT (SELECT step FROM metrics "
                 "WHERE run = :run AND name = :name AND step >= grid.at ORDER BY step LIMIT 1) FROM grid "
-                "UNION SELECT :last) SELECT step, value FROM metrics JOIN picked USING (step) "
-                "WHERE run = :run AND name = :name ORDER BY step",
+                "UNION SELECT :last) SELECT m.step, m.value FROM picked CROSS JOIN metrics AS m "  # CROSS JOIN fixes the order
+                "ON m.run = :run AND m.name = :name AND m.step = picked.step ORDER BY m.step",
                 values | {"first": first, "last": last, "stride": stride},
             )
         # SQLite keeps a NaN as NULL.

@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from subprocess import Popen
 
-from cpd.errors import CpdError
+from cpd.errors import CpdError, StorageError
+from cpd.runs.files import read_json
 from cpd.runs.launcher import Handle, Launcher, LocalLauncher, detached
 from cpd.runs.lock import FileLock, is_held
 from cpd.runs.store import Run, Store
@@ -28,7 +29,7 @@ _spawned: list[Popen[bytes]] = []
 
 @dataclass(frozen=True)
 class Policy:
-    """How runs are treated.
+    """How the runs of a workspace are treated; its file policy.json changes the defaults, e.g. {"parallel": 2}.
 
     Attributes:
         parallel: runs at one time.
@@ -43,6 +44,21 @@ class Policy:
     backoff_s: float = 1.0
     poll_s: float = 0.25
     kill_after_s: float = 60.0
+
+    @staticmethod
+    def of(root: Path) -> Policy:
+        """Raises StorageError when policy.json is there and does not fit."""
+        path = root / "policy.json"
+        if not path.exists():
+            return Policy()
+        row = read_json(path)
+        allowed = {name: type(value) for name, value in asdict(Policy()).items()}
+        good = isinstance(row, dict) and all(
+            name in allowed and type(value) in (int, allowed[name]) and value >= 0 for name, value in row.items()
+        )
+        if not good:
+            raise StorageError(f"{path}: give numbers, 0 or more, for any of {', '.join(allowed)}; it is not used.")
+        return Policy(**row)
 
 
 class Supervisor:
@@ -141,7 +157,7 @@ class Supervisor:
         self._store.close()
 
 
-def supervise(root: Path, policy: Policy = Policy(), launcher: Launcher | None = None) -> bool:
+def supervise(root: Path, policy: Policy, launcher: Launcher | None = None) -> bool:
     """Tend the runs of a workspace until none is left; False when another process does so already."""
     lock = FileLock(root / "supervisor.lock")
     while lock.acquire():
@@ -175,7 +191,7 @@ def needed(root: Path) -> bool:
         store.close()
 
 
-def ensure(root: Path, policy: Policy | None = None) -> bool:
+def ensure(root: Path) -> bool:
     """Start a supervisor where one is needed and none is alive; whether one was started.
 
     Cheap, and safe to call from many processes at any rate: of several that start, one stays.
@@ -185,8 +201,6 @@ def ensure(root: Path, policy: Policy | None = None) -> bool:
     if not needed(root) or is_held(root / "supervisor.lock"):
         return False
     command = [sys.executable, "-P", "-m", "cpd.runs.supervisor", str(root)]
-    if policy is not None:
-        command += [f"--{name.replace('_', '-')}={value}" for name, value in vars(policy).items()]
     _spawned.append(detached(command, root / "supervisor.log"))
     return True
 
@@ -204,13 +218,16 @@ def _oom_kills() -> int:
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m cpd.runs.supervisor", description="Start and watch queued runs.")
-    parser.add_argument("root", type=Path, nargs="?", default=None, help="workspace folder (default: CPD_HOME)")
-    for name, value in vars(Policy()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
-    given = vars(parser.parse_args(arguments))
-    root = given.pop("root") or workspace_root()
+    parser.add_argument("root", type=Path, nargs="?", help="workspace folder (default: CPD_HOME, else workspace/)")
+    given: Path | None = parser.parse_args(arguments).root
+    root = (given or workspace_root()).resolve()
+    policy = Policy()
     try:
-        supervise(open_workspace(root.resolve()), Policy(**given))
+        policy = Policy.of(root)
+    except CpdError as error:
+        print(error, file=sys.stderr)
+    try:
+        supervise(open_workspace(root), policy)
     except CpdError as error:
         print(error, file=sys.stderr)
         return 2
