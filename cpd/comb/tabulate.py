@@ -1,0 +1,104 @@
+"""The arithmetic of a comb: every size of the network as a count of living atoms (see `record.py`)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cpd.comb.extract import Extracted
+from cpd.comb.flow import Flow, operator_name, origin
+from cpd.comb.group import Group, IntArray
+from cpd.comb.labels import Label
+from cpd.comb.propagate import Axis
+from cpd.comb.record import CombRecord, OperatorCost, Ragged, TensorSize
+from cpd.comb.trace import Trace
+from cpd.comb.units import Units
+
+
+class Extents:
+    """Distinct labelled axes, each as atom numbers of the record."""
+
+    def __init__(self, number_of: IntArray, roots: IntArray) -> None:
+        self._number_of, self._roots = number_of, roots
+        self._known: dict[bytes, int] = {}
+        self.rows: list[IntArray] = []
+
+    def of(self, label: Label) -> int:
+        """Number of the extent of `label`, or -1 where nothing of it can go."""
+        if label is None:
+            return -1
+        row = self._number_of[self._roots[label]]
+        if (row < 0).all():
+            return -1
+        key = row.tobytes()
+        if key not in self._known:
+            self._known[key] = len(self.rows)
+            self.rows.append(row)
+        return self._known[key]
+
+
+def tabulate(
+    trace: Trace, flow: Flow, labels: dict[Axis, Label], units: Units, extracted: Extracted, ties: list[Group]
+) -> tuple[CombRecord, IntArray]:
+    """The record of a comb; `ties` are its groups with the operators that hold them.
+
+    Returns:
+        The record, and (atoms,) the record's number of every atom, -1 where no unit kills it.
+    """
+    closure = units.closure
+    rows = [closure.indices[closure.indptr[r] : closure.indptr[r + 1]] for members in extracted.rows for r in members]
+    used = np.unique(np.concatenate(rows)) if rows else np.zeros(0, np.int64)
+    number_of = np.full(len(flow.atoms), -1, np.int64)
+    number_of[used] = np.arange(len(used))
+    extents = Extents(number_of, units.roots)
+    tensors = []
+    for name, tensor in trace.tensors.items():
+        shape = tuple(tensor.shape)
+        axes = tuple(extents.of(labels.get((name, i))) for i in range(len(shape)))
+        tensors.append(TensorSize(name, shape, axes, tensor.requires_grad or _is_parameter(tensor)))
+    operators = []
+    for node, calls in flow.macs.items():
+        for axes_of in calls:
+            factor, numbers = 1.0, []
+            for size, label in axes_of:
+                extent = extents.of(label)
+                batch = label is not None and _has_batch(flow, units, label)
+                if extent >= 0:
+                    numbers.append(extent)
+                    factor /= trace.batch if batch else 1
+                else:
+                    factor *= size / (trace.batch if batch else 1)
+            module, _ = origin(node)
+            operators.append(OperatorCost(node.name, module, operator_name(node), factor, tuple(numbers)))
+    record = CombRecord(
+        model=trace.digest,
+        groups=tuple(ties),
+        atoms=len(used),
+        unit_atoms=Ragged.of([number_of[r] for r in rows]),
+        extents=Ragged.of(extents.rows),
+        tensors=tuple(tensors),
+        operators=tuple(operators),
+        unknown=tuple(f"{name}: {where}" for name, where in flow.unknown.items()),
+    )
+    return record, number_of
+
+
+def _is_parameter(tensor: object) -> bool:
+    import torch
+
+    return isinstance(tensor, torch.nn.Parameter)
+
+
+def _has_batch(flow: Flow, units: Units, label: IntArray) -> bool:
+    """Whether the axis holds the batch, alone or merged with others."""
+    return bool(np.isin(units.roots[label], batch_family(flow, units.roots)).any())
+
+
+def batch_family(flow: Flow, roots: IntArray) -> IntArray:
+    """The batch's atoms and everything that boxes merged from them."""
+    family = set(np.unique(roots[flow.batch]).tolist())
+    owner, owned = flow.atoms.ownership()
+    while True:
+        grown = family | set(owned[np.isin(owner, list(family))].tolist())
+        if grown == family:
+            return np.array(sorted(family))
+        family = grown
