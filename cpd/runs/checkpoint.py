@@ -29,6 +29,7 @@ SCHEMA = 1
 KEPT = 2
 
 _MANIFEST = re.compile(r"step-(\d{10,})\.json")
+_TENSORS = re.compile(r"step-(\d{10,})-[0-9a-f]+\.safetensors")
 _NAMES = {  # torch dtype -> safetensors dtype
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
     "uint64": "U64", "int64": "I64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
@@ -73,7 +74,7 @@ def load_checkpoint(folder: Path) -> Restored | None:
     for step, path in reversed(_manifests(folder)):
         try:
             return Restored(step, _read(folder, path), tuple(skipped))
-        except (OSError, StorageError, ValueError, KeyError, TypeError) as error:
+        except (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError) as error:
             skipped.append(f"the checkpoint of step {step} is unreadable ({error})")
     return Restored(0, None, tuple(skipped)) if skipped else None
 
@@ -85,9 +86,12 @@ def clean(folder: Path) -> None:
     manifests = _manifests(folder)
     for _, path in manifests[:-KEPT]:
         path.unlink(missing_ok=True)
-    named = {_tensors_of(path) for _, path in manifests[-KEPT:]}
+    named = {step: _tensors_of(path) for step, path in manifests[-KEPT:]}
     for path in folder.iterdir():
-        if path.name.startswith(TEMPORARY) or (path.suffix == ".safetensors" and path.name not in named):
+        match = _TENSORS.fullmatch(path.name)
+        # None: a manifest that cannot be read just now may still name its tensors later.
+        left_over = match is not None and named.get(int(match[1]), "") not in (path.name, None)
+        if left_over or path.name.startswith(TEMPORARY):
             path.unlink(missing_ok=True)
     try:
         sync_folder(folder)
@@ -103,11 +107,19 @@ def _manifests(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(match[1]), path) for match, path in found if match)
 
 
-def _tensors_of(path: Path) -> str:
+def _tensors_of(path: Path) -> str | None:
+    """Name of the tensors file, None where the manifest is damaged."""
     try:
-        return str(json.loads(path.read_text())["tensors"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        return str(_manifest(path)["tensors"])
+    except (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    if manifest.pop("check") != _check(manifest):
+        raise StorageError(f"{path.name}: checksum differs")
+    return manifest
 
 
 def _check(manifest: Mapping[str, Any]) -> str:
@@ -115,10 +127,7 @@ def _check(manifest: Mapping[str, Any]) -> str:
 
 
 def _read(folder: Path, path: Path) -> Any:
-    manifest = json.loads(path.read_text())
-    check = manifest.pop("check")
-    if check != _check(manifest):
-        raise StorageError(f"{path.name}: checksum differs")
+    manifest = _manifest(path)
     if manifest["schema"] != SCHEMA:
         raise StorageError(f"{path.name}: schema {manifest['schema']}, this version reads {SCHEMA}")
     if Path(manifest["tensors"]).name != manifest["tensors"]:

@@ -6,8 +6,9 @@ import errno
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -70,6 +71,14 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def remove_leftovers(folder: Path, older_than_s: float = 0.0) -> None:
+    """Delete temporary files of writers that were killed. Only who alone writes to `folder` may do so at once."""
+    for path in folder.glob(f"{TEMPORARY}*"):
+        with suppress(OSError):  # gone meanwhile, or on a read-only disk: then it stays
+            if time.time() - path.stat().st_mtime >= older_than_s:
+                path.unlink()
 
 
 def sync_folder(folder: Path) -> None:

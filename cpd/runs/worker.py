@@ -23,7 +23,7 @@ from cpd.errors import CpdError, RunError
 from cpd.runs import jobs
 from cpd.runs.context import RunContext, Watcher
 from cpd.runs.failure import sentence
-from cpd.runs.files import make_folder, replacing, storage_error, write_json
+from cpd.runs.files import make_folder, remove_leftovers, replacing, storage_error, write_json
 from cpd.runs.lock import FileLock, holder
 from cpd.runs.spec import RunSpec
 from cpd.runs.store import Run, Store
@@ -102,8 +102,10 @@ def _work(run_dir: Path, store: Store, run: str, root: Path | None, watcher: Wat
             return None
         if row.state == "stopping":  # told to stop while no worker was alive: the last checkpoint is where it stopped
             return _settle(store, run, "stopped", "", row.step)
+        remove_leftovers(run_dir)
         with _reserve(run_dir):
             context = RunContext(run_dir, row.spec, store, run, root, watcher)
+            remove_leftovers(context.folder, older_than_s=3600.0)  # the app and other runs write there too
             state, error = _do(context, log)
         with contextlib.suppress(CpdError):
             context.close()

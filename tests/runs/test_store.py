@@ -48,7 +48,9 @@ def test_a_replay_overwrites_and_never_duplicates(first, again):
     store.close()
 
 
-@given(steps=hs.sets(hs.integers(0, 5000), min_size=1, max_size=300), most=hs.integers(2, 60), since=hs.integers(-1, 5000))
+@given(
+    steps=hs.sets(hs.integers(0, 5000), min_size=1, max_size=300), most=hs.integers(2, 60), since=hs.integers(-1, 5000)
+)
 @settings(max_examples=80, deadline=None)
 def test_a_thinned_series_keeps_its_ends_and_invents_nothing(steps, most, since):
     store = fresh()
@@ -96,7 +98,9 @@ def test_a_long_run_is_read_as_fast_as_a_short_one():
 
 def test_patterns_pick_metrics_and_nan_comes_back():
     store = fresh()
-    store.advance("a", [(0, "width/layer1", 8.0), (0, "width/layer2", 4.0), (0, "train/loss", math.nan), (1, "x", math.inf)])
+    store.advance(
+        "a", [(0, "width/layer1", 8.0), (0, "width/layer2", 4.0), (0, "train/loss", math.nan), (1, "x", math.inf)]
+    )
     assert set(store.metrics("a", ["width/*"])) == {"width/layer1", "width/layer2"}
     assert math.isnan(store.metrics("a", ["train/loss"])["train/loss"].values[0])
     assert store.metrics("a", ["x"])["x"].values == (math.inf,)
@@ -200,7 +204,9 @@ def test_many_writers_lose_nothing(tmp_path):
     for thread in threads:
         thread.join()
     assert not errors
-    assert {n: len(s.steps) for n, s in Store(tmp_path / "runs.db").metrics("a").items()} == {f"m{n}": 25 for n in range(6)}
+    assert {n: len(s.steps) for n, s in Store(tmp_path / "runs.db").metrics("a").items()} == {
+        f"m{n}": 25 for n in range(6)
+    }
 
 
 def test_damaged_future_and_unreachable_files_are_named(tmp_path):
