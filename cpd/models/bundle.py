@@ -7,6 +7,7 @@ a bundle may be an upload from anywhere, so nothing in it is believed before it 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -76,7 +77,8 @@ def save_bundle(path: str | Path, module: nn.Module, spec: str, settings: Mappin
             os.fsync(written.fileno())
         part.replace(file)
     except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise StorageError(f"{file}: cannot write the model ({error}); free space or choose another folder.") from error
     return file
 
