@@ -92,13 +92,12 @@ class Atoms:
         return reasons
 
     def ownership(self) -> tuple[IntArray, IntArray]:
-        """All (owner, owned) pairs of classes, each once."""
+        """All (owner, owned) pairs of classes; pairs may repeat."""
         if not self._owners:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         owner = self.find(np.concatenate([o for o, _ in self._owners]))
         owned = self.find(np.concatenate([o for _, o in self._owners]))
-        pairs = np.unique(np.stack([owner, owned]), axis=1)
-        return pairs[0], pairs[1]
+        return owner, owned
 
     def treatments(self) -> npt.NDArray[np.uint64]:
         """(count,) per class a number that tells how operators treated its positions, regardless of order."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
+from torch import nn
 
 from cpd.comb.extract import Extracted
 from cpd.comb.flow import Flow, operator_name, origin
@@ -50,18 +52,19 @@ def tabulate(
     number_of = np.full(len(flow.atoms), -1, np.int64)
     number_of[used] = np.arange(len(used))
     extents = Extents(number_of, units.roots)
+    with_batch = batch_family(flow, units.roots)
     tensors = []
     for name, tensor in trace.tensors.items():
         shape = tuple(tensor.shape)
         axes = tuple(extents.of(labels.get((name, i))) for i in range(len(shape)))
-        tensors.append(TensorSize(name, shape, axes, tensor.requires_grad or _is_parameter(tensor)))
+        tensors.append(TensorSize(name, shape, axes, isinstance(tensor, nn.Parameter)))
     operators = []
     for node, calls in flow.macs.items():
         for axes_of in calls:
             factor, numbers = 1.0, []
             for size, label in axes_of:
                 extent = extents.of(label)
-                batch = label is not None and _has_batch(flow, units, label)
+                batch = label is not None and bool(with_batch[units.roots[label]].any())
                 if extent >= 0:
                     numbers.append(extent)
                     factor /= trace.batch if batch else 1
@@ -82,23 +85,13 @@ def tabulate(
     return record, number_of
 
 
-def _is_parameter(tensor: object) -> bool:
-    import torch
-
-    return isinstance(tensor, torch.nn.Parameter)
-
-
-def _has_batch(flow: Flow, units: Units, label: IntArray) -> bool:
-    """Whether the axis holds the batch, alone or merged with others."""
-    return bool(np.isin(units.roots[label], batch_family(flow, units.roots)).any())
-
-
-def batch_family(flow: Flow, roots: IntArray) -> IntArray:
-    """The batch's atoms and everything that boxes merged from them."""
-    family = set(np.unique(roots[flow.batch]).tolist())
+def batch_family(flow: Flow, roots: IntArray) -> npt.NDArray[np.bool_]:
+    """(atoms,) True for the batch's atoms and for everything that boxes merged from them."""
+    family = np.zeros(len(roots), bool)
+    family[roots[flow.batch]] = True
     owner, owned = flow.atoms.ownership()
     while True:
-        grown = family | set(owned[np.isin(owner, list(family))].tolist())
-        if grown == family:
-            return np.array(sorted(family))
-        family = grown
+        grown = owned[family[owner] & ~family[owned]]
+        if not len(grown):
+            return family
+        family[grown] = True

@@ -163,6 +163,8 @@ def _unlift(model: nn.Module, program: Any) -> Trace:
     _clean(graph, model)
     graph.owning_module = None  # its attributes are ours from here on
     graph.eliminate_dead_code()
+    used = {n.target for n in graph.nodes if n.op == "get_attr"}
+    constants = {name: value for name, value in constants.items() if name in used}
     batch = next((n.meta["val"].shape[0] for n in users if getattr(n.meta.get("val"), "ndim", 0)), 1)
     aliases = {name: first for name, first in first_name.items() if name != first}
     call = program.call_spec

@@ -73,7 +73,7 @@ def find_units(flow: Flow, labels: dict[Axis, Label]) -> Units:
 
 
 def _matrix(rows: IntArray, columns: IntArray, shape: tuple[int, int]) -> sparse.csr_array:
-    return sparse.csr_array((np.ones(len(rows), np.int32), (rows, columns)), shape=shape)
+    return _binary(sparse.csr_array((np.ones(len(rows), np.int32), (rows, columns)), shape=shape))
 
 
 def _binary(matrix: sparse.csr_array) -> sparse.csr_array:

@@ -156,8 +156,7 @@ class _Cutter:
         number_of = comb.atom_numbers
         self._alive = ~record_dead[number_of]  # atoms without a number read the last entry, which never dies
         self._roots = comb.units.roots
-        self._batch = np.zeros(len(self._roots), bool)
-        self._batch[batch_family(comb.flow, self._roots)] = True
+        self._batch = batch_family(comb.flow, self._roots)
         self._cache: dict[int, tuple[npt.NDArray[np.bool_], bool, bool]] = {}
         self._batch_node: Node | None = None
         self._new: dict[Node, Node] = {}
