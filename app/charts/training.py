@@ -1,0 +1,135 @@
+"""Plots of a run: anything over steps, with a mark at every cut, and the widths of all groups over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import plotly.graph_objects as go
+
+from app import palette
+from app.charts.frame import empty, framed
+
+STEP = "Optimizer step"
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: values at ascending steps."""
+
+    name: str
+    steps: Sequence[int]
+    values: Sequence[float]
+    colour: str
+    dash: str = "solid"
+    markers: bool = False
+    opacity: float = 1.0
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A cut: when, and what to say about it."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Level:
+    """A horizontal line, e.g. the teacher's accuracy."""
+
+    name: str
+    value: float
+
+
+def over_steps(
+    series: Sequence[Series],
+    y: str,
+    *,
+    marks: Sequence[Mark] = (),
+    levels: Sequence[Level] = (),
+    share: bool = False,
+    zero: bool = False,
+    height: int = 270,
+    dark: bool = False,
+) -> go.Figure:
+    """Lines over optimizer steps; a tick below the axis for every cut; `levels` dashed in the text colour.
+
+    Args:
+        share: values are fractions, shown as percent.
+        zero: the axis starts at zero.
+    """
+    series = [line for line in series if len(line.steps)]
+    if not series:
+        return empty("Waiting for the first measurement.", STEP, y, height=height, dark=dark)
+    fig = go.Figure()
+    spec = ".1%" if share else ".3g"
+    for line in series:
+        fig.add_scatter(x=list(line.steps), y=list(line.values), name=line.name, mode="lines+markers" if line.markers else "lines",
+                        line={"color": line.colour, "width": 2, "dash": line.dash}, marker={"size": 5}, opacity=line.opacity,
+                        hovertemplate=f"step %{{x}}: %{{y:{spec}}}<extra>{line.name}</extra>")  # fmt: skip
+    last = max(max(line.steps) for line in series)
+    for level in levels:
+        fig.add_scatter(x=[0, last], y=[level.value] * 2, name=level.name, mode="lines", hovertemplate=f"%{{y:{spec}}}<extra>{level.name}</extra>",
+                        line={"color": palette.ink(dark), "width": 1.5, "dash": "dash"})  # fmt: skip
+    if marks:
+        fig.add_scatter(x=[mark.step for mark in marks], y=[0] * len(marks), yaxis="y2", name="cut", mode="markers", showlegend=height > 240, customdata=[mark.text for mark in marks],
+                        marker={"symbol": "line-ns", "size": 10, "line": {"width": 1.5, "color": palette.CUT}},
+                        hovertemplate="step %{x}<br>%{customdata}<extra></extra>")  # fmt: skip
+    framed(fig, STEP, y, height=height, dark=dark)
+    # The cuts have a strip of their own, so that a hundred of them never hide a curve.
+    fig.update_layout(yaxis={"domain": [0.09 if marks else 0, 1]})
+    if marks:
+        fig.update_layout(yaxis2={"domain": [0, 0.07], "range": [-1, 1], "visible": False, "fixedrange": True}, xaxis={"anchor": "y2"})
+    fig.update_xaxes(range=[-0.01 * last, last * 1.01 or 1])
+    if share:
+        fig.update_yaxes(tickformat=_digits(_span(series, levels)), selector={"domain": (0.09 if marks else 0, 1)})
+    if zero:
+        fig.update_layout(yaxis={"rangemode": "tozero"})
+    return fig
+
+
+def _digits(span: float) -> str:
+    """Enough digits that no two ticks read alike."""
+    return ".0%" if span > 0.05 else ".1%" if span > 0.006 else ".2%"
+
+
+def _span(series: Sequence[Series], levels: Sequence[Level]) -> float:
+    values = [v for line in series for v in line.values] + [level.value for level in levels]
+    return max(values) - min(values)
+
+
+def width_map(widths: Mapping[str, Sequence[tuple[int, int]]], dense: Mapping[str, int], last: int, *, dark: bool = False) -> go.Figure:
+    """Heat map of the share that every group still keeps, over steps.
+
+    Args:
+        widths: per group its (step, width) pairs, ascending; a group is whole before its first, or where it has none.
+        dense: width of every group before the run; its order is the order of the rows.
+        last: step at which the picture ends.
+    """
+    title = "Groups in forward order"
+    if not widths:
+        return empty("Widths appear with the first cut.", STEP, title, height=240, dark=dark)
+    names = list(dense)
+    edges = sorted({0, *(step for row in widths.values() for step, _ in row), max(last, 1)})
+    table = np.ones((len(names), len(edges) - 1))
+    units = np.ones((len(names), len(edges) - 1))
+    for r, name in enumerate(names):
+        row = dict(widths.get(name, ()))
+        now = dense[name]
+        for c, edge in enumerate(edges[:-1]):
+            now = row.get(edge, now)
+            table[r, c], units[r, c] = now / dense[name], now
+    fig = go.Figure(
+        go.Heatmap(
+            z=table, x=edges, y=list(range(len(names))), zmin=0, zmax=1, colorscale=palette.scale(palette.KEPT, dark),
+            customdata=np.stack([np.array(names, dtype=object)[:, None].repeat(len(edges) - 1, 1), units], -1),
+            hovertemplate="<b>%{customdata[0]}</b><br>step %{x}: keeps %{customdata[1]} units (%{z:.0%})<extra></extra>",
+            colorbar={"title": {"text": "kept"}, "thickness": 10, "len": 0.9, "tickformat": ".0%"},
+        )
+    )  # fmt: skip
+    framed(fig, STEP, title, height=int(min(620, max(220, 80 + 13 * len(names)))), dark=dark, legend=False)
+    step = max(1, round(len(names) / 40))
+    fig.update_yaxes(range=[len(names) - 0.5, -0.5], tickvals=list(range(0, len(names), step)), ticktext=names[::step], showgrid=False, title=None)
+    return fig

@@ -1,0 +1,26 @@
+"""The frame of the app: the five screens and the open project. Nothing else is drawn here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app import state, steps
+from app.widgets.sidebar import sidebar
+
+HERE = Path(__file__).resolve().parent
+PAGES, ASSETS = HERE.parent / "pages", HERE / "assets"
+
+st.set_page_config(page_title="CPD Studio", page_icon=str(ASSETS / "icon.svg"), layout="wide")
+st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
+state.keep_project_in_address()
+page = st.navigation(
+    [
+        st.Page(PAGES / f"{name}.py", title=steps.TITLES[name], icon=steps.ICONS[name], url_path=name, default=name == "start",
+                help=steps.PURPOSE[name])
+        for name in steps.PAGES
+    ]
+)  # fmt: skip
+sidebar()
+page.run()

@@ -1,0 +1,52 @@
+"""The job in five steps: what each is for, what is done, and what comes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PAGES = ("start", "comb", "importance", "plan", "run")
+TITLES = {"start": "Start", "comb": "Comb", "importance": "Importance", "plan": "Plan", "run": "Run"}
+ICONS = {
+    "start": ":material/flag:",
+    "comb": ":material/account_tree:",
+    "importance": ":material/leaderboard:",
+    "plan": ":material/tune:",
+    "run": ":material/rocket_launch:",
+}
+PURPOSE = {
+    "start": "Open a model with its data, and measure it as it is.",
+    "comb": "See which channels, heads or hidden units must leave together.",
+    "importance": "Score every unit by how much the model needs it.",
+    "plan": "Choose how much of every group to cut, with the savings in view.",
+    "run": "Prune while the dense model teaches, then compare before and after.",
+}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a project has so far."""
+
+    measured: bool = False
+    combed: bool = False
+    scored: bool = False
+    planned: bool = False
+    finished: bool = False
+
+
+def done(progress: Progress) -> dict[str, bool]:
+    """Per page whether its step is behind the user."""
+    return {
+        "start": progress.measured,
+        "comb": progress.combed,
+        "importance": progress.scored,
+        "plan": progress.planned,
+        "run": progress.finished,
+    }
+
+
+def following(progress: Progress) -> str:
+    """The page that comes next: the first step that is not done, seen from the end of what is; "run" when all are."""
+    state = done(progress)
+    if not progress.combed or not progress.measured:
+        return "comb" if progress.combed else "start"
+    return next((page for page in PAGES[1:] if not state[page] and page != "comb"), "run")

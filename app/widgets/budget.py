@@ -1,0 +1,49 @@
+"""How long and how to distil: sensible defaults in view, everything else behind one click."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from cpd.distill.losses import LOSSES
+from cpd.distill.settings import SCHEDULES, TrainSettings
+from cpd.errors import CpdError
+from cpd.importance.registry import CRITERIA
+
+SCHEDULE_TEXT = {"interval": "little by little", "few-step": "in four steps", "one-shot": "at once"}
+
+
+def budget() -> tuple[dict[str, Any], int, str]:
+    """The chosen settings as run options, the seed, and what does not fit in words ("" when all does)."""
+    default = TrainSettings()
+    keep: dict[str, Any] = {"persist_state": "session"}
+    with st.expander("Budget and distillation", icon=":material/timer:"):
+        a, b, c = st.columns(3, gap="medium")
+        with a:
+            epochs = st.number_input("Epochs", 0.1, 10000.0, float(default.epochs), 1.0, key="budget.epochs", format="%g", **keep, help="Passes over the training images.")
+            batch = st.number_input("Batch size", 1, 4096, default.batch_size, key="budget.batch", **keep, help="Images per optimizer step.")
+            rate = st.number_input("Learning rate", 0.0, 10.0, default.lr, 1e-4, key="budget.lr", format="%.5f", **keep, help="At its peak; it rises first and then falls along a cosine.")
+            seed = st.number_input("Seed", 0, 2**31 - 1, default.seed, key="budget.seed", **keep, help="Of every random choice in the run.")
+        with b:
+            cut = st.slider("Part of the run that cuts, %", 5, 100, round(100 * default.cut_share), 5, key="budget.cut", **keep,
+                            help="The network shrinks during this part; the rest is distillation at its final size.")  # fmt: skip
+            schedule = st.selectbox("Cuts come", SCHEDULES, SCHEDULES.index(default.schedule), key="budget.schedule", format_func=SCHEDULE_TEXT.get, **keep)
+            criterion = st.selectbox("Ranked by", list(CRITERIA), list(CRITERIA).index(default.criterion), key="budget.criterion",
+                                     format_func=lambda name: CRITERIA[name].title, **keep, help="Which units go first: for a target, accumulated on the "
+                                     "student as it learns; a plan brings its own units.")  # fmt: skip
+        with c:
+            losses = {
+                name: st.number_input(f"Weight: {entry.title}", 0.0, 100.0, float(default.losses.get(name, 0.0)), 0.1, key=f"budget.loss.{name}", **keep)
+                for name, entry in LOSSES.items()
+            }
+            temperature = st.number_input("Temperature", 0.1, 100.0, default.temperature, 0.5, key="budget.temperature", **keep,
+                                          help="Softens the teacher's outputs, so that its second choices count too.")  # fmt: skip
+    chosen = default.to_dict() | {
+        "epochs": epochs, "batch_size": int(batch), "lr": rate, "seed": int(seed), "cut_share": cut / 100, "schedule": schedule,
+        "criterion": criterion, "losses": {name: weight for name, weight in losses.items() if weight}, "temperature": temperature,
+    }  # fmt: skip
+    try:
+        return TrainSettings.from_dict(chosen).to_dict(), int(seed), ""
+    except CpdError as error:
+        return chosen, int(seed), str(error)

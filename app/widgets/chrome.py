@@ -1,0 +1,69 @@
+"""The frame of every screen: heading, the way onward, messages in place, and words explained at first mention."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from app.steps import ICONS, PURPOSE, TITLES
+
+PAGES = Path(__file__).resolve().parents[2] / "pages"
+
+TERMS = {
+    "group": "A dependency group: units that must be cut at the same places in several tensors, because the data that "
+    "flows through them meets (added, multiplied, concatenated or read by the next layer).",
+    "unit": "What is removed whole: a channel, an attention head, a hidden unit.",
+    "certified": "Two checks on the model itself: permuting the units of a group must not change what the model "
+    "computes, and the cut model must equal the dense one with those units silenced.",
+    "share": "Share of the dense model that hangs on the group: what would go if all of its units went. Shares of "
+    "neighbours overlap, since a weight between two groups hangs on both.",
+    "blocks": "Units may only be exchanged within a block, and every block keeps equally many.",
+    "macs": "Multiply-accumulates for one sample; 1 MAC = 2 FLOPs.",
+    "parameters": "Weights and biases that training changes.",
+    "top1": "Share of held-out images whose most likely class is the right one.",
+    "latency": "Time for one forward pass, measured on this machine: the median, with the 10th and 90th percentile.",
+    "ratio": "Pruning ratio: the share of a group's units that is removed, 0 % to 100 %.",
+    "granted": "What the plan carries out. It differs from what was asked for where widths must be rounded, blocks stay "
+    "equal, groups are tied, or a group is locked; the reason column says which.",
+    "distill": "Distillation: the pruned model (student) learns from the dense model's outputs (teacher) while it shrinks.",
+    "teacher": "The dense model before pruning.",
+    "criterion": "How the importance of a unit is computed; a larger score means keep.",
+}
+
+
+def head(title: str, text: str, *, help: str | None = None) -> None:
+    """Title of a screen and what it is for, in a sentence."""
+    st.title(title, anchor=False, help=help)
+    st.caption(text)
+
+
+def note(title: str, text: str, icon: str) -> None:
+    """A designed empty state: what is missing and what to do, quietly, in place of the content."""
+    with st.container(border=True, horizontal_alignment="center"):
+        st.space("small")
+        st.markdown(f"### :material/{icon}:", text_alignment="center")
+        st.markdown(f"**{title}**", text_alignment="center")
+        st.caption(text, text_alignment="center")
+        st.space("small")
+
+
+def page_path(page: str) -> str:
+    return str(PAGES / f"{page}.py")
+
+
+def link(page: str, label: str = "") -> None:
+    st.page_link(page_path(page), label=label or TITLES[page], icon=ICONS[page], query_params=address())
+
+
+def onward(page: str) -> None:
+    """The way to the next screen, at the foot of this one."""
+    st.space("small")
+    with st.container(horizontal=True, horizontal_alignment="right"):
+        if st.button(f"Next: {TITLES[page]}", type="primary", icon=":material/arrow_forward:", icon_position="right", help=PURPOSE[page], key="onward"):
+            st.switch_page(page_path(page), query_params=address())
+
+
+def address() -> dict[str, str]:
+    """The part of the query string that every page keeps."""
+    return {"project": st.session_state["project"]} if st.session_state.get("project") else {}

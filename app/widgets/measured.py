@@ -1,0 +1,92 @@
+"""Cards of measured models: one alone, or dense and pruned side by side."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.numbers import DASH, count, milliseconds, percent, points, three, times
+from app.widgets.chrome import TERMS
+from cpd.measure.measurement import Latency, Measurement
+
+
+def spread(entry: Latency) -> str:
+    """ "1.20–1.42 ms" between the 10th and 90th percentile."""
+    return f"{three(entry.p10_ms)}{DASH}{three(entry.p90_ms)} ms"
+
+
+def conditions(row: Measurement) -> str:
+    """Where and how it was measured, in a line."""
+    runs = ""
+    if row.latency:
+        first = row.latency[0]
+        runs = f"median of {first.runs} runs on {first.threads} thread{'s' if first.threads != 1 else ''}"
+    parts = [row.machine, row.device, f"torch {row.torch}" if row.torch else "", runs]
+    return " · ".join(part for part in parts if part)
+
+
+def baseline_card(row: Measurement) -> None:
+    """Accuracy, size and latency of the dense model."""
+    quiet = {"delta_color": "off", "delta_arrow": "off", "border": True, "height": "stretch"}
+    with st.container(border=True):
+        st.subheader("Baseline: the dense model as it is", anchor=False)
+        with st.grid(5, gap="small", min_column_width=150):
+            if row.top1 is None:
+                st.metric("Accuracy (top-1)", DASH, "no labelled data", help=TERMS["top1"], **quiet)
+            else:
+                st.metric("Accuracy (top-1)", percent(row.top1, 2), f"on {row.top1_images:,} held-out images", help=TERMS["top1"], **quiet)
+            st.metric("Parameters", count(row.parameters), f"{row.parameters:,}", help=TERMS["parameters"], **quiet)
+            st.metric("MACs per sample", count(row.macs), f"{count(2 * row.macs, 'FLOPs')}", help=TERMS["macs"], **quiet)
+            for entry in row.latency:
+                st.metric(f"Latency, batch {entry.batch}", milliseconds(entry.median_ms), spread(entry), help=TERMS["latency"], **quiet)
+        st.caption(conditions(row))
+
+
+def before_after(dense: Measurement, pruned: Measurement) -> None:
+    """Both models measured the same way, and what changed."""
+    look = {"border": True, "height": "stretch"}
+    with st.grid(5, gap="small", min_column_width=150):
+        if pruned.top1 is not None and dense.top1 is not None:
+            st.metric("Accuracy (top-1)", percent(pruned.top1, 2), points(pruned.top1 - dense.top1), help=TERMS["top1"],
+                      delta_description=f"from {percent(dense.top1, 2)}", **look)  # fmt: skip
+        st.metric("Parameters", count(pruned.parameters), change(dense.parameters, pruned.parameters), delta_color="inverse",
+                  help=TERMS["parameters"], delta_description=f"from {count(dense.parameters)}", **look)  # fmt: skip
+        st.metric("MACs per sample", count(pruned.macs), change(dense.macs, pruned.macs), delta_color="inverse",
+                  help=TERMS["macs"], delta_description=f"from {count(dense.macs)}", **look)  # fmt: skip
+        for entry in pruned.latency:
+            before = dense.at(entry.batch)
+            if before:
+                st.metric(f"Latency, batch {entry.batch}", milliseconds(entry.median_ms), faster(before, entry),
+                          delta_color="green" if entry.median_ms <= before.median_ms else "red", delta_arrow="off", help=TERMS["latency"], delta_description=f"from {milliseconds(before.median_ms)}", **look)  # fmt: skip
+    st.dataframe(comparison(dense, pruned), hide_index=True, alt="Dense and pruned model, measured side by side")
+    st.caption(conditions(pruned))
+
+
+def faster(before: Latency, after: Latency) -> str:
+    """The measured speed-up in words."""
+    gain = before.median_ms / after.median_ms
+    return f"{times(gain)} faster" if gain >= 1 else f"{times(1 / gain)} slower"
+
+
+def change(before: float, after: float) -> str:
+    """A signed percentage: 100 -> 25 is "-75.0 %"."""
+    return f"{100 * (after / before - 1):+.1f} %" if before else DASH
+
+
+def comparison(dense: Measurement, pruned: Measurement) -> dict[str, list[str]]:
+    """Dense, pruned and change, as text with units."""
+    rows: list[tuple[str, str, str, str]] = []
+    if pruned.top1 is not None and dense.top1 is not None:
+        name = f"Accuracy, top-1 on {pruned.top1_images:,} images"
+        rows.append((name, percent(dense.top1, 2), percent(pruned.top1, 2), points(pruned.top1 - dense.top1)))
+    rows.append(_size("Parameters", dense.parameters, pruned.parameters))
+    rows.append(_size("MACs per sample", dense.macs, pruned.macs))
+    for entry in pruned.latency:
+        before = dense.at(entry.batch)
+        if before:
+            values = [f"{milliseconds(e.median_ms)} ({spread(e)})" for e in (before, entry)]
+            rows.append((f"Latency at batch {entry.batch} (10th{DASH}90th percentile)", *values, f"{times(before.median_ms / entry.median_ms)} speed-up"))  # type: ignore[arg-type]
+    return {title: [row[at] for row in rows] for at, title in enumerate(("Quantity", "Dense", "Pruned", "Change"))}
+
+
+def _size(name: str, dense: float, pruned: float) -> tuple[str, str, str, str]:
+    return name, f"{dense:,.0f}", f"{pruned:,.0f}", f"{times(dense / pruned)} fewer" if pruned else DASH

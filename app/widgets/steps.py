@@ -1,0 +1,44 @@
+"""The five steps as a strip: which are done, which is next, and a way to each."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import engine, state
+from app.steps import ICONS, PAGES, PURPOSE, TITLES, Progress, done, following
+from app.widgets import chrome
+from cpd.errors import CpdError
+from cpd.runs.project import Project
+
+
+def progress_of(project: Project) -> Progress:
+    """What the project's folder and runs show."""
+    home = state.folder(project)
+    try:
+        finished = any(run.state == "finished" for run in engine.runs(project, ("distill",)))
+    except CpdError:
+        finished = False
+    return Progress(
+        measured=(home / "baseline.json").exists(),
+        combed=(home / "comb.json").exists(),
+        scored=any((home / "scores").glob("*.json")),
+        planned=(home / "plan.json").exists(),
+        finished=finished,
+    )
+
+
+def step_strip(progress: Progress | None) -> None:
+    """`progress` None: no project yet, the strip only tells the story."""
+    ready = done(progress) if progress else {}
+    ahead = following(progress) if progress else ""
+    for column, (number, page) in zip(st.columns(5, gap="small"), enumerate(PAGES, 1), strict=True):
+        with column.container(border=True, height="stretch", gap="xsmall"):
+            if progress is None:
+                st.markdown(f"{ICONS[page]} **{number} {TITLES[page]}**")
+            else:
+                sign = ":green[:material/check_circle:]" if ready[page] else ":primary[:material/arrow_circle_right:]" if page == ahead else ICONS[page]
+                st.markdown(f"{sign} **{number} {TITLES[page]}**")
+            st.caption(PURPOSE[page])
+            if progress is not None and page != "start":
+                st.page_link(chrome.page_path(page), label="Continue here" if page == ahead else "Open", query_params=chrome.address(),
+                             icon=":material/arrow_forward:", icon_position="right")  # fmt: skip
