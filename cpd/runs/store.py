@@ -43,6 +43,13 @@ CREATE TABLE IF NOT EXISTS events (
 """
 
 
+_ADD_EVENT = (
+    "INSERT INTO events (run, step, kind, text, data, time) VALUES (?, ?, ?, ?, ?, ?) "
+    "ON CONFLICT (run, step, kind, text) DO UPDATE SET data = excluded.data, time = excluded.time"
+)
+STOPPED = "stopped; it can be resumed"
+
+
 class StoreBusy(RunError):
     """Another process holds the database for longer than we wait; trying again later may work."""
 
@@ -174,16 +181,21 @@ class Store:
             (not_before, time.time(), run),
         )
 
-    def finish(self, run: str, state: str, error: str = "") -> bool:
-        """The end of a run: stopped, finished or failed. False when it was over already."""
-        if state not in STATES or state in UNFINISHED:
-            raise ValueError(f"{state} is not an end")
+    def finish(self, run: str, state: str, error: str = "", step: int = 0) -> bool:
+        """The end of a run: stopped, finished or failed, with the event that says so. False when it was over already."""
+        kind, text = {"finished": ("finish", "finished"), "stopped": ("stop", STOPPED), "failed": ("error", error)}[
+            state
+        ]
         now = time.time()
-        return self._change(
-            "UPDATE runs SET state = ?, error = ?, finished = ?, updated = ? "
-            "WHERE id = ? AND state IN ('queued', 'running', 'stopping')",
-            (state, error, now, now, run),
-        )
+        with self._transaction() as db:
+            changed = db.execute(
+                "UPDATE runs SET state = ?, error = ?, finished = ?, updated = ? "
+                "WHERE id = ? AND state IN ('queued', 'running', 'stopping')",
+                (state, error, now, now, run),
+            ).rowcount
+            if changed:  # in the same transaction: who sees the end also sees why
+                db.execute(_ADD_EVENT, (run, step, kind, text, "{}", now))
+        return changed > 0
 
     def request_stop(self, run: str) -> str:
         """Ask a run to stop; the state it is in now. A queued run stops at once, a running one at its next step."""
@@ -230,13 +242,8 @@ class Store:
         return row is not None and row[0] == "stopping"
 
     def add_event(self, run: str, step: int, kind: str, text: str, data: Mapping[str, Any] | None = None) -> None:
-        values = (run, step, kind, text, json.dumps(dict(data or {})), time.time())
         with self._transaction() as db:
-            db.execute(
-                "INSERT INTO events (run, step, kind, text, data, time) VALUES (?, ?, ?, ?, ?, ?) "
-                "ON CONFLICT (run, step, kind, text) DO UPDATE SET data = excluded.data, time = excluded.time",
-                values,
-            )
+            db.execute(_ADD_EVENT, (run, step, kind, text, json.dumps(dict(data or {})), time.time()))
 
     def rewind(self, run: str, step: int) -> None:
         """Forget what was recorded after `step`: the run goes on from there and will record it again."""

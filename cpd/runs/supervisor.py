@@ -114,14 +114,12 @@ class Supervisor:
     def _bury(self, run: Run, code: int | None) -> None:
         """Decide what becomes of a run whose worker died."""
         if run.state == "stopping":
-            self._store.finish(run.id, "stopped")
-            self._store.add_event(run.id, run.step, "stop", "stopped; it can be resumed")
+            self._store.finish(run.id, "stopped", step=run.step)
             return
         cause = self._cause(run, code)
         if run.attempts >= self.policy.max_attempts:
             text = f"The worker died {run.attempts} times without getting further ({cause}); worker.log has its last words."
-            self._store.finish(run.id, "failed", text)
-            self._store.add_event(run.id, run.step, "error", text)
+            self._store.finish(run.id, "failed", text, run.step)
             return
         pause = 0.0 if run.attempts < 2 else min(self.policy.backoff_s * 2.0 ** (run.attempts - 2), _LONGEST_BACKOFF_S)
         self._store.requeue(run.id, time.time() + pause)

@@ -132,16 +132,10 @@ def _do(context: RunContext, log: TextIO) -> tuple[str, str]:
 
 def _settle(store: Store, run: str, state: str, error: str, step: int) -> Run:
     """Write the end of a run, patiently: an unsettled run looks like a crash."""
-    kind, text = {
-        "finished": ("finish", "finished"),
-        "stopped": ("stop", "stopped; it can be resumed"),
-        "failed": ("error", error),
-    }[state]
     deadline = time.monotonic() + _SETTLE_S
     while True:
         try:
-            store.finish(run, state, error)
-            store.add_event(run, step, kind, text)
+            store.finish(run, state, error, step)
             return store.run(run)
         except CpdError:
             if time.monotonic() > deadline:

@@ -47,6 +47,9 @@ def fail(how: str, context: RunContext) -> None:
     """What a real run meets."""
     if how == "data":
         raise DataError("digits: the data set is not there; install scikit-learn.")
+    if how == "once" and not (context.run_dir / "failed").exists():
+        (context.run_dir / "failed").touch()
+        raise DataError("digits: the data set is not there; install scikit-learn.")
     if how == "bug":
         raise ZeroDivisionError("division by zero")
     if how == "memory":
