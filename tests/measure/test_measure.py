@@ -36,8 +36,8 @@ def test_latency_is_the_time_it_takes_and_models_take_turns() -> None:
     calls: list[tuple[float, int, bool]] = []
     slow, fast = Sleeper(6, calls), Sleeper(3, calls)
     found = latencies({"slow": slow, "fast": fast}, (torch.zeros(2, 3),), 32, seconds=0.15)
-    assert 6 <= found["slow"].median_ms < 9
-    assert 3 <= found["fast"].median_ms < 6
+    assert 6 <= found["slow"].median_ms < 30
+    assert 3 <= found["fast"].median_ms < found["slow"].median_ms
     for row in found.values():
         assert row.p10_ms <= row.median_ms <= row.p90_ms
         assert row.runs >= 5

@@ -1,0 +1,77 @@
+"""Measure a model on this machine: parameters, MACs, latency and, with data, accuracy."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+
+from cpd.cli import options
+from cpd.cli.progress import Bar
+from cpd.errors import RunError
+from cpd.measure.measurement import Measurement
+
+HELP = "parameters, MACs, latency, accuracy"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    options.add_model(parser)
+    options.add_data(parser, required=False)
+    parser.add_argument("--batch", type=int, action="append", default=[], metavar="N", help="batch size to time; repeat (default 1 and 32)")
+    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of timed passes for each batch size (default 3)")
+    parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: torch's own choice)")
+    options.add_device(parser)
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from cpd.measure import measure
+    from cpd.measure.machine import pick_device
+    from cpd.tasks import load_task
+
+    batches = tuple(dict.fromkeys(arguments.batch or (1, 32)))
+    if min(batches) < 1 or arguments.threads < 0:
+        raise RunError("--batch must be 1 or more and --threads not below 0.")
+    pick_device(arguments.device)
+    options.check_writable(arguments.json)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    model, inputs = options.load(arguments)
+    task = None
+    if arguments.data:
+        with Bar("reading images") as bar:
+            task = load_task(arguments.data, inputs, arguments.spec, bar)
+    with Bar("measuring") as bar:
+        found = measure(model, inputs, task, device=arguments.device, batches=batches, seconds=arguments.seconds, progress=bar)
+    if arguments.json:
+        options.write_json(arguments.json, found.to_dict())
+    if arguments.json != "-":
+        print(as_columns({arguments.spec: found}))
+    return 0
+
+
+def as_columns(columns: Mapping[str, Measurement]) -> str:
+    """Measurements side by side; with two, what changed between the first and the last."""
+    found = list(columns.values())
+    first, last = found[0], found[-1]
+    ratio = len(found) > 1
+
+    def row(name: str, cells: list[str], change: str) -> list[str]:
+        return [name, *cells, *([change] if ratio else [])]
+
+    rows = [row("", list(columns), "change")]
+    rows.append(row("parameters", [f"{m.parameters:,}" for m in found], f"{last.parameters / first.parameters:.1%} stay"))
+    rows.append(row("million MACs", [f"{m.macs / 1e6:,.1f}" for m in found], f"{last.macs / first.macs:.1%} stay" if first.macs else ""))
+    if all(m.top1 is not None for m in found):
+        points = ((last.top1 or 0) - (first.top1 or 0)) * 100
+        rows.append(row("top-1", [f"{m.top1:.2%}" for m in found], f"{points:+.2f} points"))
+    for timed in first.latency:
+        others = [m.at(timed.batch) for m in found]
+        cells = [f"{t.median_ms:.2f} ms ({t.p10_ms:.2f}..{t.p90_ms:.2f})" if t else "" for t in others]
+        change = f"{timed.median_ms / others[-1].median_ms:.2f}x faster" if others[-1] else ""
+        rows.append(row(f"batch {timed.batch}", cells, change))
+    tail = f"median (10th..90th percentile), {first.machine}, {first.device}, torch {first.torch}"
+    if first.top1 is not None:
+        tail += f"; {first.top1_images} held-out images"
+    return f"{options.table(rows, right=range(1, len(rows[0])))}\n{tail}"

@@ -1,0 +1,106 @@
+"""Choose what to remove: for a target, by hand, or both. The ledger shows what was asked, what was granted, and why."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from cpd.cli import options
+from cpd.cli.score_command import score_model
+from cpd.comb.record import CombRecord
+from cpd.errors import PlanError
+from cpd.importance.registry import CRITERIA, check_criteria
+from cpd.prune.cost import CostModel
+from cpd.prune.plan import Constraints, Plan, plan_ratios
+from cpd.prune.solve import plan_for_target
+
+HELP = "a plan for a target or from ratios"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    options.add_model(parser)
+    options.add_data(parser, required=False)
+    parser.add_argument("--target", metavar="T", action="append", default=[], help="macs=0.25 or params=0.4: the share that stays")
+    parser.add_argument(
+        "--ratio", metavar="GROUP=R", action="append", default=[],
+        help="remove this share of a group's units, by hand; a pattern such as 'layer1.*=0.3' names several; repeat",
+    )  # fmt: skip
+    parser.add_argument("--criterion", metavar="C", default="fisher", help=f"what ranks units: {', '.join(CRITERIA)} (default fisher)")
+    parser.add_argument("--batches", type=int, default=8, help="batches of 32 images behind the scores (default 8)")
+    parser.add_argument("--seed", type=int, default=0, help="of the images chosen (default 0)")
+    parser.add_argument("--no-certify", action="store_true", help="leave out the checks that prove every group")
+    parser.add_argument("--out", metavar="F", default="", help="write the plan there")
+    options.add_constraints(parser)
+    options.add_device(parser)
+    options.add_json(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from cpd.cli.combed import comb_model
+
+    target = options.targets(arguments.target)
+    ratios = [options.share(text, "--ratio") for text in arguments.ratio]
+    if not target and not ratios:
+        raise PlanError("name a --target (macs=0.5) or a --ratio (GROUP=0.3), or both.")
+    for name, ratio in ratios:
+        if not 0 <= ratio <= 1:
+            raise PlanError(f"{name}: pruning ratio {ratio:g} is outside 0..1.")
+    constraints = Constraints(arguments.multiple, arguments.minimum, arguments.max_ratio)
+    names = check_criteria([arguments.criterion])
+    options.check_writable(arguments.out)
+    options.check_writable(arguments.json)
+
+    model, inputs = options.load(arguments)
+    record = comb_model(model, inputs, not arguments.no_certify).record
+    by_hand = matched(record, ratios)
+    scores = score_model(model, inputs, record, names, arguments)[arguments.criterion].groups
+    if target:
+        plan = plan_for_target(record, scores, target, constraints, by_hand, arguments.criterion)
+    else:
+        plan = plan_ratios(record, by_hand, scores, constraints, arguments.criterion)
+    if arguments.out:
+        plan.save(Path(arguments.out))
+    if arguments.json:
+        options.write_json(arguments.json, json.loads(plan.to_json()))
+    if arguments.json != "-":
+        print(as_text(record, plan))
+    return 0
+
+
+def matched(record: CombRecord, ratios: Sequence[tuple[str, float]]) -> dict[str, float]:
+    """Ratio by group name; later patterns win. A pattern passes over locked groups, a full name does not.
+
+    Raises:
+        PlanError: a name or pattern that fits no group.
+    """
+    found: dict[str, float] = {}
+    for pattern, ratio in ratios:
+        if pattern in record.by_name:
+            found[pattern] = ratio
+            continue
+        names = [g.name for g in record.groups if g.prunable and fnmatchcase(g.name, pattern)]
+        if not names:
+            raise PlanError(f"no prunable group is called {pattern!r}; `python -m cpd comb SPEC` lists the names.")
+        found.update(dict.fromkeys(names, ratio))
+    return found
+
+
+def as_text(record: CombRecord, plan: Plan) -> str:
+    cost = CostModel(record)
+    shares: Mapping[str, float] = cost.price(plan.keep).share_of(cost.dense)
+    rows = [("group", "units", "kept", "asked", "granted", "because")]
+    for row in plan.groups:
+        rows.append((row.group, str(row.width), str(len(row.keep)), f"{row.requested:.1%}", f"{row.granted:.1%}", row.reason))
+    after = cost.price(plan.keep)
+    lines = [
+        options.table(rows, right=(1, 2, 3, 4)),
+        "",
+        f"MACs       {cost.dense.macs / 1e6:12,.1f} -> {after.macs / 1e6:12,.1f} million  ({shares['macs']:.1%} stay)",
+        f"parameters {cost.dense.parameters:12,} -> {after.parameters:12,}          ({shares['params']:.1%} stay)",
+    ]
+    if plan.shortfall:
+        lines.append(f"target not met: {plan.shortfall}")
+    return "\n".join(lines)
