@@ -42,6 +42,11 @@ def measure_each(
 
     for module in modules.values():
         module.to(place)
+    tops: dict[str, float | None] = dict.fromkeys(modules)
+    if task:  # first: a model that does not fit the data is found out before a clock runs
+        for name, module in modules.items():
+            tops[name] = accuracy(module, task, place)
+            tick()
     timed: dict[str, list[Latency]] = {name: [] for name in modules}
     for batch in batches:
         for name, row in latencies(modules, inputs, batch, place, seconds).items():
@@ -49,17 +54,13 @@ def measure_each(
         tick()
     result = {}
     for name, module in modules.items():
-        top1 = None
-        if task:
-            top1 = accuracy(module, task, place)
-            tick()
         keep = None if keeps is None else keeps.get(name)
         counted = record is None or keep is None
         macs = counted_macs(module, tuple(x.to(place) for x in inputs)) if counted else planned_macs(record, keep)  # type: ignore[arg-type]
         result[name] = Measurement(
             parameters=sum(p.numel() for p in module.parameters()),
             macs=macs,
-            top1=top1,
+            top1=tops[name],
             top1_images=task.val_images if task else 0,
             latency=tuple(timed[name]),
             device=str(place),
