@@ -1,0 +1,97 @@
+"""Where a step runs: device, mixed precision, processes. Hugging Face accelerate, re-aimed at the student after a cut."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import cpd._torchvision  # noqa: F401  accelerate may import torchvision
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState, PartialState
+from torch import Tensor, nn
+
+from cpd.distill.settings import TrainSettings
+from cpd.distill.student import Student
+from cpd.errors import DeviceError
+from cpd.importance.accumulate import Accumulator
+from cpd.measure.machine import pick_device
+
+
+class Engine:
+    """One process's share of a training step.
+
+    Attributes:
+        device: where the student lives.
+        module: what is called in training; the student itself, or its wrapper where several processes share it.
+        rank, world: this process's number and how many there are.
+
+    Raises:
+        DeviceError: the device, or its precision, is not there.
+    """
+
+    def __init__(self, settings: TrainSettings) -> None:
+        device = pick_device(settings.device)
+        if settings.precision == "fp16" and device.type == "cpu":
+            raise DeviceError("precision fp16 needs a GPU; use bf16 or no on the CPU.")
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        if PartialState._shared_state and PartialState().num_processes == 1:
+            # accelerate keeps its first choice for the life of the process; a second run may choose otherwise
+            AcceleratorState._reset_state(reset_partial_state=True)
+        self.accelerator = Accelerator(cpu=device.type == "cpu", mixed_precision=settings.precision)
+        self.device: torch.device = self.accelerator.device
+        self.rank: int = self.accelerator.process_index
+        self.world: int = self.accelerator.num_processes
+        self.module: nn.Module = nn.Identity()
+        self._optimizer: Any = None
+
+    def adopt(self, student: Student) -> None:
+        """Train this student from now on."""
+        self.accelerator._models.clear()
+        self.accelerator._optimizers.clear()
+        self.module = self.accelerator.prepare_model(student.module) if self.world > 1 else student.module
+        self._optimizer = self.accelerator.prepare_optimizer(student.optimizer, device_placement=False)
+
+    def autocast(self) -> contextlib.AbstractContextManager[Any]:
+        context: contextlib.AbstractContextManager[Any] = self.accelerator.autocast()
+        return context
+
+    def part(self, last: bool) -> contextlib.AbstractContextManager[Any]:
+        """Around one part of a step's batch: gradients are exchanged between processes with the last one only."""
+        if last or self.world == 1:
+            return contextlib.nullcontext()
+        context: contextlib.AbstractContextManager[Any] = self.accelerator.no_sync(self.module)
+        return context
+
+    def backward(self, loss: Tensor) -> None:
+        self.accelerator.backward(loss)
+
+    def gradient_scale(self) -> float:
+        """What fp16's scaler has multiplied the gradients by."""
+        scaler = self.accelerator.scaler
+        return float(scaler.get_scale()) if scaler is not None else 1.0
+
+    def step(self, clip: float) -> None:
+        """Step the optimizer and clear the gradients."""
+        if clip:
+            self.accelerator.clip_grad_norm_(self.module.parameters(), clip)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+
+    def agree(self, flag: bool) -> bool:
+        """True on all processes when it is true on one."""
+        if self.world == 1:
+            return flag
+        votes = self.accelerator.reduce(torch.tensor(float(flag), device=self.device), "sum")
+        return bool(votes.item() > 0)
+
+    def shared(self, totals: Accumulator) -> Accumulator:
+        """The scores of all processes added up, so that every process cuts the same units."""
+        if self.world > 1:
+            state = totals.state()
+            totals.load_state(
+                {k: v if k == "batches" else self.accelerator.reduce(v.to(self.device), "sum") for k, v in state.items()}
+            )
+        return totals

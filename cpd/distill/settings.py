@@ -1,0 +1,166 @@
+"""How to train, as names and numbers, for the dense baseline and for pruning while distilling alike."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from cpd.distill.losses import LOSSES
+from cpd.errors import RunError
+from cpd.importance.registry import CRITERIA
+from cpd.prune.plan import Constraints
+
+SCHEDULES = ("interval", "few-step", "one-shot")
+PRECISIONS = ("no", "bf16", "fp16")
+
+_EVALUATIONS = 20  # over a run, where no interval is given
+_EVENTS = {"few-step": 4, "one-shot": 1}
+
+
+def _default_losses() -> dict[str, float]:
+    return {"task": 0.5, "soft_logits": 1.0}
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """Every choice of a training run. A step is an optimizer step.
+
+    Attributes:
+        epochs: passes over the training images; ignored where `steps` is given.
+        steps: steps in all, 0 for `epochs`.
+        batch_size: images per step, over all devices.
+        accumulate: parts that a step's batch is worked through in, to save memory.
+        lr, weight_decay: peak learning rate and decay (none on biases and norms).
+        warmup: share of the steps over which the rate rises from zero.
+        least_lr: the rate at the end, as a share of `lr`.
+        clip: largest gradient norm, 0 for no limit.
+        optimizer, scheduler: as timm knows them; schedulers that wait for a metric are refused.
+        average: decay of the weights' moving average, 0 for none; with one, the average is what is evaluated and
+            handed over.
+        augment: whether training images are changed at random, as the task does it.
+        losses: weight of every loss by name. Without a teacher only "task" counts, with weight 1.
+        temperature: of the soft logits.
+        schedule: "interval" cuts a chunk every `interval` steps, "few-step" cuts four times, "one-shot" once.
+        interval: steps between two cuts, 0 for as many cuts as `chunks` spread over the cut phase.
+        cut_share: share of the steps in which the network shrinks; the rest is distillation.
+        chunks: a group goes in about this many chunks from full to empty.
+        criterion: what ranks units: before the first cut for a plan, accumulated on the student for a target.
+        score_batches: batches behind the ranking of a plan's cuts.
+        multiple, minimum, max_ratio: constraints of every width, where a target is pruned to (a plan brings its own).
+        evaluate_every: steps between evaluations, 0 for twenty over the run.
+        checkpoint_s: seconds between checkpoints.
+        device: "cpu", "cuda", "cuda:1", "mps" or "auto".
+        precision: "no" for float32, or mixed "bf16", "fp16".
+    """
+
+    epochs: float = 30.0
+    steps: int = 0
+    batch_size: int = 64
+    accumulate: int = 1
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.05
+    least_lr: float = 0.01
+    clip: float = 0.0
+    optimizer: str = "adamw"
+    scheduler: str = "cosine"
+    average: float = 0.0
+    augment: bool = True
+    losses: Mapping[str, float] = field(default_factory=_default_losses)
+    temperature: float = 4.0
+    schedule: str = "interval"
+    interval: int = 0
+    cut_share: float = 0.5
+    chunks: int = 16
+    criterion: str = "fisher"
+    score_batches: int = 8
+    multiple: int = 1
+    minimum: int = 1
+    max_ratio: float = 1.0
+    evaluate_every: int = 0
+    checkpoint_s: float = 30.0
+    seed: int = 0
+    device: str = "cpu"
+    precision: str = "no"
+
+    def __post_init__(self) -> None:
+        for name, least in _POSITIVE.items():
+            value = getattr(self, name)
+            if not _is_number(value) or value < least:
+                raise RunError(f"setting {name}={value!r}: give a number of {least:g} or more.")
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if not _is_number(value) or not low <= value <= high:
+                raise RunError(f"setting {name}={value!r} is outside {low:g}..{high:g}.")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise RunError(f"setting {name}={getattr(self, name)!r}: choose one of {', '.join(allowed)}.")
+        if self.batch_size % self.accumulate:
+            raise RunError(f"batch_size {self.batch_size} cannot be worked through in {self.accumulate} equal parts; change accumulate.")
+        unknown = [name for name in self.losses if name not in LOSSES]
+        if unknown:
+            raise RunError(f"no loss is called {unknown[0]!r}; there are {', '.join(LOSSES)}.")
+        if not any(self.losses.values()) or any(not _is_number(w) or w < 0 for w in self.losses.values()):
+            raise RunError(f"losses {dict(self.losses)}: weights are 0 or more, and one is above 0.")
+
+    @property
+    def constraints(self) -> Constraints:
+        return Constraints(self.multiple, self.minimum, self.max_ratio)
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        return self.steps or max(1, round(self.epochs * steps_per_epoch))
+
+    def evaluation_interval(self, total: int) -> int:
+        return self.evaluate_every or max(1, math.ceil(total / _EVALUATIONS))
+
+    def cut_steps(self, total: int) -> tuple[int, ...]:
+        """The steps after which the network is cut, ascending; the last one ends the cut phase.
+
+        Before the first of them a target's criterion has seen that many batches.
+        """
+        phase = max(1, min(total - 1, round(total * self.cut_share)))
+        if self.schedule == "interval":
+            events = max(1, phase // self.interval) if self.interval else self.chunks * 2
+        else:
+            events = _EVENTS[self.schedule]
+        events = min(events, phase)
+        if self.schedule == "one-shot":  # as early as the scores allow, so that all the rest is distillation
+            return (min(phase, self.score_batches),)
+        return tuple(sorted({round(phase * (i + 1) / events) for i in range(events)}))
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"losses": dict(self.losses)}
+
+    @staticmethod
+    def from_dict(row: Mapping[str, Any]) -> TrainSettings:
+        """Settings from JSON or the command line; what is not named keeps its default.
+
+        Raises:
+            RunError: an unknown name or an impossible value.
+        """
+        names = [f.name for f in fields(TrainSettings)]
+        unknown = [name for name in row if name not in names]
+        if unknown:
+            raise RunError(f"no training setting is called {unknown[0]!r}; there are {', '.join(names)}.")
+        return TrainSettings(**row)
+
+
+_POSITIVE: dict[str, float] = {
+    "steps": 0, "batch_size": 1, "accumulate": 1, "lr": 0, "weight_decay": 0, "clip": 0, "interval": 0, "chunks": 1,
+    "score_batches": 1, "multiple": 1, "minimum": 1, "evaluate_every": 0, "checkpoint_s": 0, "seed": 0, "temperature": 1e-3,
+    "epochs": 0,
+}  # fmt: skip
+_RANGES: dict[str, tuple[float, float]] = {
+    "warmup": (0, 1), "least_lr": (0, 1), "average": (0, 0.99999), "cut_share": (0, 1), "max_ratio": (0, 1),
+}  # fmt: skip
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "schedule": SCHEDULES,
+    "precision": PRECISIONS,
+    "criterion": tuple(CRITERIA),
+}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

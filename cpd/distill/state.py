@@ -1,0 +1,57 @@
+"""Everything that a resumed run needs to end as the uninterrupted one would have."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+from cpd.distill.optimizer import load_named_state, named_state
+from cpd.distill.student import Student
+
+
+def random_state() -> dict[str, Any]:
+    """The states of every generator that training may draw from."""
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else [],
+        "python": random.getstate(),
+        "numpy": np.random.get_state(),
+    }
+
+
+def restore_random(state: dict[str, Any]) -> None:
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
+        torch.cuda.set_rng_state_all(state["cuda"])
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words), gauss))
+    np.random.set_state(tuple(state["numpy"]))
+
+
+def seed_everything(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def student_state(student: Student) -> dict[str, Any]:
+    """Weights, optimizer and average of a student, with what it keeps; copies."""
+    state: dict[str, Any] = {
+        "keep": {name: list(units) for name, units in student.keep.items()},
+        "weights": {name: t.detach().clone() for name, t in student.module.state_dict().items()},
+        "optimizer": named_state(student.optimizer, student.module),
+    }
+    if student.average is not None:
+        state["average"] = {name: t.detach().clone() for name, t in student.average.module.state_dict().items()}
+    return state
+
+
+def fill_student(student: Student, state: dict[str, Any]) -> None:
+    """Put `student_state` into a student that already keeps what it says."""
+    student.module.load_state_dict(state["weights"])
+    load_named_state(student.optimizer, student.module, state["optimizer"])
+    if student.average is not None:
+        student.average.module.load_state_dict(state["average"])
