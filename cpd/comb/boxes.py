@@ -72,7 +72,9 @@ class Boxes:
             return factors[0][1]
         dims = [size for size, _ in factors]
         for box in self._by_length[prod(dims)]:
-            if box.dims == tuple(dims) and all(self._same(a, b) for (_, a), (_, b) in zip(box.factors, factors, strict=True)):
+            if box.dims == tuple(dims) and all(
+                self._same(a, b) for (_, a), (_, b) in zip(box.factors, factors, strict=True)
+            ):
                 return box.axis
         if len(labelled) == 1:
             core = factors[labelled[0]][1]
@@ -107,7 +109,10 @@ class Boxes:
                         continue
                     if known.dims != box.dims:
                         for one in (known, box):
-                            self.atoms.lock(one.axis, f"it is split as {known.dims} at {known.where} and as {box.dims} at {box.where}")
+                            self.atoms.lock(
+                                one.axis,
+                                f"it is split as {known.dims} at {known.where} and as {box.dims} at {box.where}",
+                            )
                         continue
                     for (_, a), (_, b) in zip(known.factors, box.factors, strict=True):
                         if self._same(a, b):
@@ -132,7 +137,10 @@ class Boxes:
         fine = refine([n for n, _ in factors], list(dims))
         if fine is None:
             for _, label in factors:
-                self.atoms.lock(label, f"it is viewed as {tuple(dims)} at {where}, which does not fit {tuple(n for n, _ in factors)}")
+                self.atoms.lock(
+                    label,
+                    f"it is viewed as {tuple(dims)} at {where}, which does not fit {tuple(n for n, _ in factors)}",
+                )
             axis = self.merge(factors, where)
             self.atoms.lock(axis, f"it is viewed as {tuple(dims)} at {where}")
             return [None] * len(dims)

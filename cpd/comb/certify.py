@@ -91,7 +91,9 @@ def measure(model: nn.Module, inputs: tuple[Any, ...], comb: Comb, ratio: float 
 
 
 @torch.no_grad()
-def relabel_error(model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[Group], aliases: dict[str, str], seed: int = 0) -> float:
+def relabel_error(
+    model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[Group], aliases: dict[str, str], seed: int = 0
+) -> float:
     """Relative change of the output when the units of all `groups` are renumbered within their blocks."""
     before = outputs(model, inputs)
     generator = torch.Generator().manual_seed(seed)
@@ -112,7 +114,9 @@ def relabel_error(model: nn.Module, inputs: tuple[Any, ...], groups: Sequence[Gr
 
 
 @torch.no_grad()
-def silence_error(model: nn.Module, inputs: tuple[Any, ...], comb: Comb, names: Sequence[str], ratio: float = 0.5) -> float:
+def silence_error(
+    model: nn.Module, inputs: tuple[Any, ...], comb: Comb, names: Sequence[str], ratio: float = 0.5
+) -> float:
     """Relative difference between the cut network and the dense one with the removed units silenced."""
     plan = _least_plan(comb, names, ratio)
     want = Silenced(model, comb, plan.keep).run(inputs)
@@ -123,7 +127,7 @@ def silence_error(model: nn.Module, inputs: tuple[Any, ...], comb: Comb, names: 
 def _least_plan(comb: Comb, names: Sequence[str], ratio: float) -> Plan:
     """The plan that removes `ratio` of the groups named and of those tied to them."""
     tied = {t for g in comb.groups if g.name in names for t in g.tied}
-    return plan_ratios(comb, {name: ratio for name in {*names, *tied}})
+    return plan_ratios(comb, dict.fromkeys({*names, *tied}, ratio))
 
 
 def outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
@@ -181,7 +185,7 @@ def _double(leaf: Any) -> Any:
 def _renumbering(group: Group, generator: torch.Generator) -> Tensor:
     order = torch.arange(group.width)
     blocks = torch.tensor(group.blocks or [0] * group.width)
-    for block in blocks.unique():
+    for block in sorted(set(blocks.tolist())):
         units = (blocks == block).nonzero().flatten()
         order[units] = units[torch.randperm(len(units), generator=generator)]
     return order

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from scipy import sparse
 
 from cpd.comb.flow import Flow
@@ -35,7 +36,12 @@ def extract(flow: Flow, units: Units, labels: dict[Axis, Label], order: Sequence
     counts = _axis_counts(units)
     for row in range(len(units.candidates)):
         span = slice(counts.indptr[row], counts.indptr[row + 1])
-        key = (counts.indices[span].tobytes(), counts.data[span].tobytes(), int(units.treatment[row]), bool(units.reasons[row]))
+        key = (
+            counts.indices[span].tobytes(),
+            counts.data[span].tobytes(),
+            int(units.treatment[row]),
+            bool(units.reasons[row]),
+        )
         by_key[key].append(row)
     rank = {name: i for i, name in enumerate(order)}
     found: list[tuple[tuple[int, ...], Group, IntArray]] = []
@@ -62,14 +68,15 @@ def _axis_counts(units: Units) -> sparse.csr_array:
     """(candidates, axes): how many positions of each tensor axis die with a candidate."""
     columns = len(units.position_axis)
     one_hot = sparse.csr_array(
-        (np.ones(columns, np.int32), (np.arange(columns), units.position_axis)), shape=(columns, max(len(units.axes), 1))
+        (np.ones(columns, np.int32), (np.arange(columns), units.position_axis)),
+        shape=(columns, max(len(units.axes), 1)),
     )
     counts = sparse.csr_array(units.positions @ one_hot)
     counts.sort_indices()
     return counts
 
 
-def _multiplied(flow: Flow, units: Units) -> np.typing.NDArray[np.bool_]:
+def _multiplied(flow: Flow, units: Units) -> npt.NDArray[np.bool_]:
     """Which candidates appear on an axis of a multiplication: channels, heads and features do, kernel positions do not."""
     seen = np.zeros(len(flow.atoms), bool)
     for calls in flow.macs.values():
@@ -78,15 +85,15 @@ def _multiplied(flow: Flow, units: Units) -> np.typing.NDArray[np.bool_]:
                 if label is not None:
                     seen[units.roots[label]] = True
     seen[units.roots[flow.batch]] = False
-    return np.asarray(units.closure @ seen.astype(np.int32)) > 0
+    return np.asarray(np.asarray(units.closure @ seen.astype(np.int32)) > 0, bool)
 
 
-def _covered(units: Units) -> np.typing.NDArray[np.bool_]:
+def _covered(units: Units) -> npt.NDArray[np.bool_]:
     """Which candidates hold only positions that units free to go hold as well (query, key and value as three slots)."""
     free = np.array([not why for why in units.reasons], np.int32)
     removable = np.asarray(free @ units.positions) > 0
     held = np.diff(units.positions.indptr)
-    return np.asarray(units.positions @ removable.astype(np.int32)) == held
+    return np.asarray(np.asarray(units.positions @ removable.astype(np.int32)) == held, bool)
 
 
 def _slices(units: Units, rows: list[int], rank: dict[str, int]) -> tuple[list[Slice], list[int]]:

@@ -20,7 +20,7 @@ Labels = list[Label]
 
 
 def operator_name(node: Node) -> str:
-    """"aten.add_.Tensor" -> "add": in-place variants are the same operator here."""
+    """ "aten.add_.Tensor" -> "add": in-place variants are the same operator here."""
     text = str(node.target)
     if not text.startswith("aten."):
         return getattr(node.target, "__name__", text)
@@ -91,7 +91,7 @@ class Flow:
         return isinstance(value, Node) and isinstance(value.meta.get("val"), Tensor)
 
     def where(self, node: Node) -> str:
-        """"conv2d in layer1.0.conv2 (resnet.py:233)"."""
+        """ "conv2d in layer1.0.conv2 (resnet.py:233)"."""
         module, source = origin(node)
         name = operator_name(node)
         return name + (f" in {module}" if module else "") + (f" ({source})" if source else "")

@@ -133,7 +133,9 @@ class CombRecord:
             np.savez_compressed(folder / "comb.npz", allow_pickle=False, **arrays)
             (folder / "comb.json").write_text(json.dumps(text, indent=1))
         except OSError as error:
-            raise StorageError(f"{folder}: cannot write the comb ({error.strerror}); free space or choose another folder.") from error
+            raise StorageError(
+                f"{folder}: cannot write the comb ({error.strerror}); free space or choose another folder."
+            ) from error
 
     @staticmethod
     def load(folder: Path) -> CombRecord:
@@ -145,7 +147,9 @@ class CombRecord:
         try:
             text = json.loads((folder / "comb.json").read_text())
             if text["schema"] != SCHEMA:
-                raise StorageError(f"{folder}/comb.json has schema {text['schema']}, this version reads {SCHEMA}; comb the model again.")
+                raise StorageError(
+                    f"{folder}/comb.json has schema {text['schema']}, this version reads {SCHEMA}; comb the model again."
+                )
             with np.load(folder / "comb.npz", allow_pickle=False) as arrays:
                 groups = tuple(_group(g, row, arrays) for g, row in enumerate(text["groups"]))
                 return CombRecord(

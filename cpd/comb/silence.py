@@ -30,7 +30,9 @@ class Silenced(Interpreter):
         self._comb = comb
         self._alive = ~CostModel(comb.record).dead(keep)[comb.atom_numbers]
         self._state = self._silenced_state(model, keep)
-        super().__init__(GraphModule(nn.Module(), torch.fx.Graph()), garbage_collect_values=True, graph=comb.trace.graph)
+        super().__init__(
+            GraphModule(nn.Module(), torch.fx.Graph()), garbage_collect_values=True, graph=comb.trace.graph
+        )
 
     @torch.no_grad()
     def run(self, inputs: tuple[Any, ...]) -> list[Tensor]:  # type: ignore[override]
@@ -88,7 +90,6 @@ class Silenced(Interpreter):
         x = args[0]
         own = [i for i, a in enumerate(args) if isinstance(a, Tensor) and i > 0]
         rest = list(args)
-        result = torch.zeros_like(x)
         narrow = x
         for axis, positions in zip(axes, left, strict=True):
             if positions is None:
@@ -110,4 +111,5 @@ class Silenced(Interpreter):
                 shape[axis] = x.shape[axis]
                 wide = torch.zeros(shape, dtype=value.dtype)
                 value = wide.index_copy_(axis, positions, value)
-        return value.reshape(result.shape)
+        shaped: Tensor = value.reshape(x.shape)
+        return shaped

@@ -174,9 +174,10 @@ def _unlift(model: nn.Module, program: Any) -> Trace:
 def _output_only(graph: Graph, program: Any) -> None:
     """Keep the user's outputs; a trace in eval mode returns nothing else that a module would."""
     output = next(n for n in reversed(graph.nodes) if n.op == "output")
+    values: Any = output.args[0]
     kept = [
         value
-        for value, spec in zip(output.args[0], program.graph_signature.output_specs, strict=True)
+        for value, spec in zip(values, program.graph_signature.output_specs, strict=True)
         if spec.kind == OutputKind.USER_OUTPUT
     ]
     output.args = (tuple(kept),)
@@ -193,7 +194,7 @@ def _inline(graph: Graph, owner: GraphModule) -> None:
         given = iter(node.args[position + 1 :])
         mapping = {n: next(given) for n in inner.nodes if n.op == "placeholder"}
         with graph.inserting_before(node):
-            results = graph.graph_copy(inner, mapping)
+            results: Any = graph.graph_copy(inner, mapping)
         for user in list(node.users):
             if user.target is operator.getitem:
                 user.replace_all_uses_with(results[user.args[1]])
@@ -217,7 +218,11 @@ def _clean(graph: Graph, model: nn.Module) -> None:
         if name.startswith("aten._assert") or "sym_constrain" in name:
             graph.erase_node(node)
             continue
-        if anchor is not None and body is not None and any(isinstance(a, torch.device) for a in (*node.args, *node.kwargs.values())):
+        if (
+            anchor is not None
+            and body is not None
+            and any(isinstance(a, torch.device) for a in (*node.args, *node.kwargs.values()))
+        ):
             if device is None:
                 with graph.inserting_before(body):
                     device = graph.call_function(getattr, (anchor, "device"))
@@ -235,7 +240,14 @@ def _clean(graph: Graph, model: nn.Module) -> None:
         node.update_arg(position, flag)
 
 
-_TRAIN_FLAGS = {"batch_norm": 5, "instance_norm": 5, "dropout": 2, "dropout_": 2, "feature_dropout": 2, "alpha_dropout": 2}
+_TRAIN_FLAGS = {
+    "batch_norm": 5,
+    "instance_norm": 5,
+    "dropout": 2,
+    "dropout_": 2,
+    "feature_dropout": 2,
+    "alpha_dropout": 2,
+}
 
 
 def _training_argument(node: Node, model: nn.Module) -> int | None:

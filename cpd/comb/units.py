@@ -135,7 +135,9 @@ def _broken_boxes(flow: Flow, roots: IntArray, closure: sparse.csr_array) -> dic
             gone = 0 if label is None else part @ np.bincount(roots[label], minlength=count).astype(np.int32)
             alive = alive * (size - gone)
         for row in rows[dead != prod(box.dims) - alive].tolist():
-            broken.setdefault(int(row), f"{box.where} views {len(box.axis)} positions as {box.dims}, which would not stay a full box")
+            broken.setdefault(
+                int(row), f"{box.where} views {len(box.axis)} positions as {box.dims}, which would not stay a full box"
+            )
     return broken
 
 

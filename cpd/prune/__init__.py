@@ -1,9 +1,9 @@
 """Prune: what to remove (plans), what it saves (cost), and removing it (surgery).
 
-    plan.py     a plan as names and numbers, with the ledger of requested and granted ratios
-    solve.py    plans for a target, by scores
-    cost.py     parameters and multiply-accumulates of any plan, by arithmetic
-    surgery.py  a plan and a comb -> a smaller module
+plan.py     a plan as names and numbers, with the ledger of requested and granted ratios
+solve.py    plans for a target, by scores
+cost.py     parameters and multiply-accumulates of any plan, by arithmetic
+surgery.py  a plan and a comb -> a smaller module
 """
 
 from cpd._verb import make_callable

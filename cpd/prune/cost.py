@@ -41,6 +41,8 @@ class CostModel:
         self._atom_at = np.where(extents.values < 0, record.atoms, extents.values)
         # reduceat cannot sum an empty last row; extents are never empty by construction
         self._start = extents.start[:-1]
+        units = record.unit_atoms
+        self._unit_of = np.repeat(np.arange(len(units)), np.diff(units.start))
         operators = record.operators
         self._factor = np.array([o.factor for o in operators])
         self._operator_extents = _padded([o.extents for o in operators], fixed)
@@ -53,17 +55,14 @@ class CostModel:
 
     def dead(self, keep: Keep) -> npt.NDArray[np.bool_]:
         """(atoms,) True where an atom dies with the units that `keep` leaves out; groups not named stay whole."""
-        dead = np.zeros(self.record.atoms + 1, bool)
-        rows = self.record.unit_atoms
+        gone = np.zeros(len(self.record.unit_atoms), bool)
         for name, kept in keep.items():
-            group = self.record.by_name[name]
-            if len(kept) == group.width:
-                continue
-            gone = np.ones(group.width, bool)
-            gone[list(kept)] = False
-            first = self.record.first_unit[name]
-            for unit in np.flatnonzero(gone):
-                dead[rows.row(first + int(unit))] = True
+            first, width = self.record.first_unit[name], self.record.by_name[name].width
+            if len(kept) < width:
+                gone[first : first + width] = True
+                gone[first + np.asarray(kept, np.int64)] = False
+        dead = np.zeros(self.record.atoms + 1, bool)
+        dead[self.record.unit_atoms.values[gone[self._unit_of]]] = True
         return dead
 
     def price(self, keep: Keep) -> Cost:

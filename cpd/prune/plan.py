@@ -123,14 +123,21 @@ class Plan:
         if mine == theirs and self.model == comb.model:
             return
         missing = [name for name in mine if name not in theirs]
-        wider = [f"{n} ({mine[n]} units here, {theirs[n]} in the model)" for n in mine if n in theirs and mine[n] != theirs[n]]
+        wider = [
+            f"{n} ({mine[n]} units here, {theirs[n]} in the model)"
+            for n in mine
+            if n in theirs and mine[n] != theirs[n]
+        ]
         new = [name for name in theirs if name not in mine]
         parts = [
             f"groups that the model does not have: {_shorten(missing)}" if missing else "",
             f"other widths: {_shorten(wider)}" if wider else "",
             f"groups that the plan does not name: {_shorten(new)}" if new else "",
         ]
-        what = "; ".join(part for part in parts if part) or f"architecture digest {self.model[:12]}, the model has {comb.model[:12]}"
+        what = (
+            "; ".join(part for part in parts if part)
+            or f"architecture digest {self.model[:12]}, the model has {comb.model[:12]}"
+        )
         raise PlanError(f"this plan was made for another model: {what}. Make a new plan for this one.")
 
     def to_json(self) -> str:
@@ -171,7 +178,11 @@ class Plan:
 
 
 def uniform_plan(
-    comb: Combed, ratio: float, scores: Scores | None = None, constraints: Constraints = Constraints(), criterion: str = ""
+    comb: Combed,
+    ratio: float,
+    scores: Scores | None = None,
+    constraints: Constraints = Constraints(),
+    criterion: str = "",
 ) -> Plan:
     """The same ratio for every prunable group; see `plan_ratios`."""
     ratios = {group.name: ratio for group in comb.groups if group.prunable}
@@ -234,7 +245,9 @@ def grant(group: Group, ratio: float, constraints: Constraints) -> tuple[int, st
         if constraints.multiple > 1 and kept < group.width:
             why.append(f"rounded to a multiple of {constraints.multiple}")
         if kept == group.width:
-            why.append(f"left whole: the next legal width is {legal[-2]}" if len(legal) > 1 else "no smaller width is legal")
+            why.append(
+                f"left whole: the next legal width is {legal[-2]}" if len(legal) > 1 else "no smaller width is legal"
+            )
     return kept, "; ".join(why)
 
 

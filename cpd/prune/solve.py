@@ -7,6 +7,7 @@ are what `cpd.distill` removes while training.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -71,7 +72,12 @@ def plan_for_target(
     for cut in cuts(model, scores, keep, name, constraints, frozenset(fixed or ()), chunks):
         if model.price(keep).share_of(model.dense)[name] <= share:
             break
+        before = keep[cut.group]
         keep[cut.group] = cut.keep
+        if model.price(keep).share_of(model.dense)[name] < share:
+            keep[cut.group] = _just_enough(
+                model, record.by_name[cut.group], scores, {**keep, cut.group: before}, cut, name, share, constraints
+            )
     reached = model.price(keep).share_of(model.dense)[name]
     rows = []
     for row in start.groups:
@@ -105,26 +111,61 @@ def cuts(
     Group Fisher's memory normaliser belongs to the criterion and is already in the scores.
     """
     now = {name: tuple(units) for name, units in keep.items()}
-    tied = {g.name: (g.name, *g.tied) for g in record_groups(model)}
-    while True:
-        cost = model.price(now)
-        best: Cut | None = None
-        for group in record_groups(model):
-            if not group.prunable or any(name in fixed for name in tied[group.name]):
-                continue
-            cut = next_cut(model, group, scores, now, cost, target, constraints, chunks)
-            if cut and (best is None or cut.score_per_saving < best.score_per_saving):
-                best = cut
-        if best is None:
-            return
-        for name in tied[best.group]:
+    free = [g for g in model.record.groups if g.prunable and not fixed & {g.name, *g.tied}]
+    step = 0
+
+    def candidate(group: Group) -> Cut | None:
+        return next_cut(model, group, scores, now, model.price(now), target, constraints, chunks)
+
+    # What a chunk saves only shrinks as its neighbours do, so an old ratio is never above the new one: the first of
+    # the queue that was priced after the last cut is the least of all (lazy greedy; Minoux 1978).
+    queue: list[tuple[float, int, int, Cut]] = []
+    for number, group in enumerate(free):
+        cut = candidate(group)
+        if cut:
+            heapq.heappush(queue, (cut.score_per_saving, number, step, cut))
+    while queue:
+        _, number, priced, cut = heapq.heappop(queue)
+        group = free[number]
+        if priced < step:
+            fresh = candidate(group)
+            if fresh:
+                heapq.heappush(queue, (fresh.score_per_saving, number, step, fresh))
+            continue
+        step += 1
+        for name in (group.name, *group.tied):
             other = model.record.by_name[name]
-            now[name] = best.keep if name == best.group else keep_top(_living(other, scores, now), len(best.keep), other.blocks)
-            yield replace(best, group=name, keep=now[name])
+            if len(now[name]) <= len(cut.keep):
+                continue
+            now[name] = (
+                cut.keep if name == group.name else keep_top(_living(other, scores, now), len(cut.keep), other.blocks)
+            )
+            yield replace(cut, group=name, keep=now[name], cost=model.price(now))
+        following = candidate(group)
+        if following:
+            heapq.heappush(queue, (following.score_per_saving, number, step, following))
 
 
-def record_groups(model: CostModel) -> tuple[Group, ...]:
-    return model.record.groups
+def _just_enough(
+    model: CostModel,
+    group: Group,
+    scores: Scores,
+    keep: Mapping[str, tuple[int, ...]],
+    cut: Cut,
+    target: str,
+    share: float,
+    constraints: Constraints,
+) -> tuple[int, ...]:
+    """The widest the group may stay while the target is met: the last chunk need not go whole."""
+    if group.tied:
+        return cut.keep
+    living = _living(group, scores, keep)
+    widths = [w for w in legal_widths(group, constraints) if len(cut.keep) < w < len(keep[group.name])]
+    for width in reversed(widths):
+        left = keep_top(living, width, group.blocks)
+        if model.price({**keep, group.name: left}).share_of(model.dense)[target] <= share:
+            return left
+    return cut.keep
 
 
 def next_cut(

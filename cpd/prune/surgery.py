@@ -58,9 +58,9 @@ def cut(source: nn.Module, comb: Comb, keep: Keep, positions: Positions) -> nn.M
     graph = cutter.graph(root)
     for name, value in comb.trace.constants.items():
         table = _sliced(value, [cutter.living(label) for label in cutter.labels_of(name)])
-        root.register_buffer(name, table.to(_device(root)), persistent=False)
+        root.register_buffer(name, _like(table, root), persistent=False)
     for name, value in cutter.numbers.items():
-        root.register_buffer(name, value.to(_device(root)), persistent=False)
+        root.register_buffer(name, _like(value, root), persistent=False)
     pruned = _Pruned(root, graph, type(source).__name__)
     pruned.train(source.training)
     return pruned
@@ -102,7 +102,9 @@ def _fill(root: nn.Module, source: nn.Module, comb: Comb, positions: Positions) 
     """Every parameter and buffer of `source` under its own name; tensors with two names stay one tensor."""
     made: dict[int, Tensor] = {}
     hidden = {
-        f"{path}.{leaf}" if path else leaf for path, module in source.named_modules() for leaf in module._non_persistent_buffers_set
+        f"{path}.{leaf}" if path else leaf
+        for path, module in source.named_modules()
+        for leaf in module._non_persistent_buffers_set
     }
     for name, tensor, trainable in _tensors(source):
         if name in hidden or (name in comb.trace.constants):
@@ -141,8 +143,10 @@ def _sliced(tensor: Tensor, axes: list[npt.NDArray[np.int64] | None]) -> Tensor:
     return tensor
 
 
-def _device(module: nn.Module) -> torch.device:
-    return next((t.device for t in [*module.parameters(), *module.buffers()]), torch.device("cpu"))
+def _like(table: Tensor, root: nn.Module) -> Tensor:
+    """A table on the device and, where it is floating, in the precision of the network's own tensors."""
+    anchor = next((t for t in [*root.parameters(), *root.buffers()] if t.is_floating_point()), table)
+    return table.to(anchor.device, anchor.dtype if table.is_floating_point() else table.dtype)
 
 
 class _Cutter:
@@ -247,12 +251,16 @@ class _Cutter:
         values = [self._new[a] if isinstance(a, Node) else a for a in node.args[0]]  # type: ignore[union-attr]
         spec_in, spec_out = self.comb.trace.in_spec, self.comb.trace.out_spec
         names = [n.name for n in self._graph.nodes if n.op == "placeholder"]
-        plain_in = spec_in.num_leaves == len(names) and spec_in == pytree.tree_flatten((tuple(range(len(names))), {}))[1]
+        plain_in = (
+            spec_in.num_leaves == len(names) and spec_in == pytree.tree_flatten((tuple(range(len(names))), {}))[1]
+        )
         if plain_in and spec_out == pytree.tree_flatten(0)[1]:
             self._graph.output(values[0])
             return
         self._graph.output(values)
-        args = [f"arg_{i}" for i in range(spec_in.children()[0].num_children)] + list(spec_in.children()[1].context or [])
+        args = [f"arg_{i}" for i in range(spec_in.children()[0].num_children)] + list(
+            spec_in.children()[1].context or []
+        )
         self._graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(args, spec_in, spec_out)))
 
     def _state(self, label: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], bool, bool]:
@@ -266,4 +274,3 @@ class _Cutter:
 
 def _has_batch_axis(node: Node) -> bool:
     return getattr(node.meta.get("val"), "ndim", 0) > 0
-

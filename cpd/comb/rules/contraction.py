@@ -59,7 +59,9 @@ def _matmul(flow: Flow, node: Node, a: Node, b: Node) -> Labels:
     # A removed row is zero when `a` is zero there, a removed column when `b` is, a removed head when either is.
     silent_a, silent_b = flow.silent.get(a, False), flow.silent.get(b, False)
     flow.silent[node] = (
-        (la[-2] is None or silent_a) and (lb[-1] is None or silent_b) and (silent_a or silent_b or not flow.removable(lead))
+        (la[-2] is None or silent_a)
+        and (lb[-1] is None or silent_b)
+        and (silent_a or silent_b or not flow.removable(lead))
     )
     shape = flow.shape(node)
     flow.count(node, [*zip(shape[:-2], lead, strict=True), (sa[-2], la[-2]), (sa[-1], la[-1]), (sb[-1], lb[-1])])

@@ -40,7 +40,9 @@ def convolution(flow: Flow, call: Call) -> Labels:
     return _finish(flow, call, out, width, [(n, None) for n in kernel] + [(flow.shape(weight)[1], inner)])
 
 
-def _grouped(flow: Flow, node: Node, x: Label, column: Label, out: Label, groups: int, channels: int, width: int) -> None:
+def _grouped(
+    flow: Flow, node: Node, x: Label, column: Label, out: Label, groups: int, channels: int, width: int
+) -> None:
     where = flow.where(node)
     group_in, within = flow.boxes.split(x, [groups, channels // groups], where)
     group_out, _ = flow.boxes.split(out, [groups, width // groups], where)

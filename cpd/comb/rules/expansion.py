@@ -42,7 +42,7 @@ def expanded_left(cut: Cutting, call: Call, new: Node) -> None:
 @rule("repeat", "tile")
 def repeat(flow: Flow, call: Call) -> Labels:
     """Whole axes repeated one after another."""
-    x, times = call["self"], list(call.node.args[1])  # type: ignore[arg-type]
+    x = call["self"]
     labels, before, after = flow.of(x), flow.shape(x), flow.shape(call.node)
     shift = len(after) - len(before)
     flow.silent[call.node] = flow.silent.get(x, False)
@@ -93,7 +93,19 @@ def interleave_left(cut: Cutting, call: Call, new: Node) -> None:
         cut.set(new, "repeats", cut.size(cut.flow.of(call.node)[axis], cut.flow.shape(call.node)[axis]))
 
 
-_ALIKE = ("zeros", "ones", "full", "empty", "new_zeros", "new_ones", "new_full", "new_empty", "rand", "randn", "randint")
+_ALIKE = (
+    "zeros",
+    "ones",
+    "full",
+    "empty",
+    "new_zeros",
+    "new_ones",
+    "new_full",
+    "new_empty",
+    "rand",
+    "randn",
+    "randint",
+)
 _LIKE = ("zeros_like", "full_like", "empty_like")
 
 
@@ -150,5 +162,3 @@ def diagonal(flow: Flow, call: Call) -> Labels:
     for label in (labels[first], labels[second]):
         flow.lock(label, f"a diagonal is taken in {flow.where(call.node)}")
     return [label for i, label in enumerate(labels) if i not in (first, second)] + [None]
-
-

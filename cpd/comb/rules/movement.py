@@ -118,7 +118,9 @@ def split(flow: Flow, call: Call) -> list[Labels]:
     return results
 
 
-@rewrite("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes")
+@rewrite(
+    "split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes"
+)
 def runs_left(cut: Cutting, call: Call, new: Node) -> None:
     """Each run keeps its living positions, which need no longer be equally many."""
     axis = call["dim"]
@@ -188,10 +190,10 @@ def stack(flow: Flow, call: Call) -> Labels:
 def pad(flow: Flow, call: Call) -> Labels:
     """Zeros added to an axis are neutral: they take the label of what they meet. Anything else locks the axis."""
     labels = _pass(flow, call, "self")
-    amounts, rank = call.node.args[1], len(labels)
+    amounts, rank = _amounts(call), len(labels)
     zero = call.get("mode", "constant") == "constant" and not call.get("value", 0)
-    for k in range(len(amounts) // 2):  # type: ignore[arg-type]
-        axis, before, after = rank - 1 - k, amounts[2 * k], amounts[2 * k + 1]  # type: ignore[index]
+    for k in range(len(amounts) // 2):
+        axis, before, after = rank - 1 - k, amounts[2 * k], amounts[2 * k + 1]
         label = labels[axis]
         if label is None or not (before or after):
             continue
@@ -206,7 +208,7 @@ def pad(flow: Flow, call: Call) -> Labels:
 @rewrite("pad", "constant_pad_nd")
 def padding_left(cut: Cutting, call: Call, new: Node) -> None:
     """Only zeros whose partner lives are added."""
-    amounts, labels = list(call.node.args[1]), cut.flow.of(call.node)  # type: ignore[arg-type]
+    amounts, labels = _amounts(call), cut.flow.of(call.node)
     for k in range(len(amounts) // 2):
         label = labels[len(labels) - 1 - k]
         if label is None or not cut.is_cut(label):
@@ -215,6 +217,14 @@ def padding_left(cut: Cutting, call: Call, new: Node) -> None:
         amounts[2 * k] = int(alive[:before].sum())
         amounts[2 * k + 1] = int(alive[len(alive) - after :].sum()) if after else 0
     new.args = (new.args[0], amounts, *new.args[2:])
+
+
+def _amounts(call: Call) -> list[int]:
+    """Positions added before and after, last axis first."""
+    amounts: Any = call.node.args[1]
+    if not all(isinstance(n, int) for n in amounts):
+        raise Unruled
+    return list(amounts)
 
 
 @rule("roll")

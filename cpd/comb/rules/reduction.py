@@ -41,7 +41,21 @@ def dense_denominator(cut: Cutting, call: Call, new: Node) -> None:
         cut.after(new, torch.ops.aten.mul.Tensor, share)
 
 
-@rule("amax", "amin", "var", "std", "prod", "any", "all", "logsumexp", "argmax", "argmin", "std_mean", "var_mean", "aminmax")
+@rule(
+    "amax",
+    "amin",
+    "var",
+    "std",
+    "prod",
+    "any",
+    "all",
+    "logsumexp",
+    "argmax",
+    "argmin",
+    "std_mean",
+    "var_mean",
+    "aminmax",
+)
 def extremes(flow: Flow, call: Call) -> Any:
     """Zeros would count: the axis must stay."""
     labels, axes = flow.of(call["self"]), _axes(flow, call)

@@ -25,7 +25,11 @@ def view(flow: Flow, call: Call) -> Labels:
 def sizes_left(cut: Cutting, call: Call, new: Node) -> None:
     """Every labelled size follows the labels; one size that follows the batch is left to be inferred."""
     name = "shape" if call.name == "reshape" else "size"
-    cut.set(new, name, inferred([cut.size(a, n) for a, n in zip(cut.flow.of(call.node), cut.flow.shape(call.node), strict=True)]))
+    cut.set(
+        new,
+        name,
+        inferred([cut.size(a, n) for a, n in zip(cut.flow.of(call.node), cut.flow.shape(call.node), strict=True)]),
+    )
 
 
 @rewrite("unflatten")

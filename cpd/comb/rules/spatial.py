@@ -11,7 +11,13 @@ from cpd.comb.flow import Call, Flow, Labels
 from cpd.comb.rules.registry import Unruled, rule
 
 _POOLS = [f"{kind}{n}d" for n in (1, 2, 3) for kind in ("avg_pool", "max_pool", "adaptive_avg_pool", "lp_pool")]
-_POOLS += ["max_pool2d_with_indices", "max_pool3d_with_indices", "adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"]
+_POOLS += [
+    "max_pool2d_with_indices",
+    "max_pool3d_with_indices",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+]
 _RESIZES = [
     f"{prefix}upsample_{kind}{suffix}"
     for prefix in ("", "_")
@@ -46,7 +52,11 @@ def im2col(flow: Flow, call: Call) -> Labels:
     for label in labels[2:]:
         flow.lock(label, f"space in {flow.where(call.node)}")
     flow.silent[call.node] = flow.silent.get(x, False)
-    return [labels[0], flow.boxes.merge([(shape[1], labels[1]), (after[1] // shape[1], None)], flow.where(call.node)), None]
+    return [
+        labels[0],
+        flow.boxes.merge([(shape[1], labels[1]), (after[1] // shape[1], None)], flow.where(call.node)),
+        None,
+    ]
 
 
 @rule("col2im")
