@@ -70,9 +70,9 @@ def state_of(group: Group) -> str:
 def sections(names: Sequence[str], most: int = 14) -> list[Section]:
     """Runs of layers that share the head of their name, as finely as gives at most `most` runs."""
     best = _runs(names, 1)
-    for depth in (2, 3):
+    for depth, enough in ((2, most), (3, 3)):  # a third level only where two tell next to nothing
         finer = _runs(names, depth)
-        if len(finer) > most:
+        if len(best) >= enough or len(finer) > most:
             break
         best = finer
     return best

@@ -8,11 +8,11 @@ DASH = "–"
 
 
 def count(value: float, unit: str = "") -> str:
-    """12_345_678 -> "12.3 M"; below ten thousand every digit is shown."""
+    """12_345_678 -> "12.3 M", or "12.3 M MACs" with a unit; below ten thousand every digit is shown."""
     for limit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= limit:
             scaled = value / (1e3 if letter == "k" else limit)
-            return f"{three(scaled)} {letter}{unit}"
+            return f"{three(scaled)} {letter}" + ("B" if unit == "B" else f" {unit}" if unit else "")
     return f"{value:,.0f} {unit}".rstrip()
 
 

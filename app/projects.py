@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from app import engine, state
 from cpd.errors import ModelError
 from cpd.runs.project import Project, create_project, list_projects
-from cpd.tasks.demos import Demo
+
+if TYPE_CHECKING:
+    from cpd.tasks.demos import Demo
 
 
 def settings_from(text: str) -> dict[str, Any]:
-    """"num_classes=10 in_chans=1" -> {"num_classes": 10, "in_chans": 1}; values are JSON where they can be, else text.
+    """Read "num_classes=10 channels=[8, 16]" as {"num_classes": 10, "channels": [8, 16]}.
+
+    Values are JSON where they can be, else text; words may be separated by commas.
 
     Raises:
         ModelError: a word without a name or "=".
     """
     settings: dict[str, Any] = {}
-    for word in text.replace(",", " ").split():
-        name, equals, value = word.partition("=")
+    for word in re.findall(r"[^\s=]+=\[[^\]]*\]|[^\s,][^\s]*", text):
+        name, equals, value = word.rstrip(",").partition("=")
         if not equals or not name.isidentifier():
             raise ModelError(f"settings: {word!r} is not NAME=VALUE; write them as num_classes=10 in_chans=1.")
         try:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from app import guards, state
 from app.charts.architecture import architecture
-from app.numbers import count, percent, plural
+from app.numbers import count, plural
 from app.tables import groups_table
 from app.widgets import chrome
 from app.widgets.group_detail import group_detail

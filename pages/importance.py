@@ -78,6 +78,11 @@ st.caption(f"{CRITERIA[criterion].title if criterion in CRITERIA else criterion}
            + ("Blue stays and orange goes under the current plan." if kept and any(kept[n] < len(groups.get(n, ())) for n in groups)
               else "No plan cuts anything yet."))  # fmt: skip
 
+blank = [name for name, values in groups.items() if not values.any() and comb.record.by_name[name].prunable]
+if blank:
+    st.warning(f"{plural(len(blank), 'group')} of {len(groups)} score zero everywhere under this criterion, {blank[0]} for one: it cannot tell their units "
+               "apart. Weights that were never trained often start at zero; load trained weights, or use a magnitude.", icon=":material/warning:")  # fmt: skip
+
 left, right = st.columns([1, 1], gap="medium")
 with left.container(border=True, height="stretch"):
     st.markdown(f"**Sorted scores** · {selected}")

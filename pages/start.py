@@ -77,7 +77,7 @@ def other_ways(expanded: bool) -> None:
         return
     with st.expander(f"Open another project ({plural(len(known), 'project')})", icon=":material/folder_open:"):
         project_table(known, "start.others")
-    with st.expander("New project from your own model", icon=":material/add:", expanded=bool(st.session_state.get(project_form.ERROR))):
+    with st.expander("New project from your own model", icon=":material/add:", expanded=any(st.session_state.get(key) for key in (project_form.ERROR, project_form.HINT))):
         project_form.project_form()
     with st.expander("Demos", icon=":material/play_arrow:"):
         demo_cards()
@@ -115,7 +115,7 @@ def opened(project: Project) -> None:
 def correct(project: Project) -> None:
     """Fill the form with what was given, so that nothing has to be typed twice."""
     project_form.fill(project)
-    st.session_state[project_form.ERROR] = "Correct what did not fit and create the project again; the old one stays as it is."
+    st.session_state[project_form.HINT] = "Correct what did not fit and create the project again; the old one stays as it is."
 
 
 if st.session_state.get(FAILED):

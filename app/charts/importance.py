@@ -37,9 +37,10 @@ def sorted_curves(scores: Curves, selected: str = "", kept: Mapping[str, int] | 
     if selected in scores:
         ranks, values = curve(scores[selected])
         stay = (kept or {}).get(selected, len(values))
-        _part(fig, ranks[:stay], values[:stay], "kept by the plan", palette.KEPT, 0)
+        whole = stay == len(values)
+        _part(fig, ranks[:stay], values[:stay], "this group" if whole else "kept by the plan", palette.KEPT, 0)
         _part(fig, ranks[stay:], values[stay:], "cut by the plan", palette.CUT, stay)
-        if stay < len(values):
+        if not whole:
             fig.add_vline(x=(stay - 0.5) / max(len(values) - 1, 1), line={"dash": "dash", "width": 1, "color": palette.ink(dark)})
     framed(fig, RANK, RELATIVE, height=height, dark=dark)
     fig.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])

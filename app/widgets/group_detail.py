@@ -42,7 +42,7 @@ def group_detail(group: Group, share: Mapping[str, float]) -> None:
             st.dataframe(slices_table(group), hide_index=True, height=_height(len(group.slices)), alt=f"Tensor slices of {group.name}",
                          column_config={"tensor": st.column_config.TextColumn("Tensor", pinned=True),
                                         "axis": st.column_config.NumberColumn("Axis", width="small"),
-                                        "per unit": st.column_config.NumberColumn("Positions per unit", help="Positions along the axis that leave with one unit."),
+                                        "per unit": st.column_config.NumberColumn("Per unit", width="small", help="Positions along the axis that leave with one unit."),
                                         "unit 0": "Unit 0 owns", "all units": "All units own"})  # fmt: skip
         with ties:
             if group.ties:

@@ -59,9 +59,11 @@ def how_far(run: Run, now: float | None = None) -> str:
 
 
 def last_failure(project: Project, kinds: Sequence[str]) -> None:
-    """Say in place why the newest run of a kind failed, unless a newer one went well."""
+    """Say in place why the newest run of each kind failed; a reason that two of them share is said once."""
+    said: set[str] = set()
     for kind in kinds:
         run = engine.latest(project, kind)
-        if run is not None and run.state == "failed":
+        if run is not None and run.state == "failed" and run.error not in said:
+            said.add(run.error)
             st.error(run.error or "It ended without saying why; its log is in the run's folder.", icon=":material/error:",
                      title=f"{DOING.get(kind, kind).partition(':')[0]} failed")  # fmt: skip

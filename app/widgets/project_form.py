@@ -12,7 +12,7 @@ from cpd.errors import CpdError
 from cpd.runs.project import Project
 
 FIELDS = ("name", "model", "weights", "settings", "data", "device")
-ERROR = "form.error"
+ERROR, HINT = "form.error", "form.hint"
 DATA = ("digits", "")
 DEVICES = ("cpu", "cuda", "mps", "auto")
 
@@ -31,6 +31,7 @@ def create() -> None:
     """Make the project from the form and open it; what does not fit is said beside the form."""
     typed = {name: (st.session_state.get(f"form.{name}") or "").strip() for name in FIELDS}
     st.session_state[ERROR] = ""
+    st.session_state[HINT] = ""
     try:
         if not typed["model"]:
             raise CpdError("Name a model first, e.g. timm:resnet18.")
@@ -60,6 +61,8 @@ def project_form() -> None:
                      help="`digits` is built in · `imagefolder:DIR` · `parquet:DIR` · or type a name that timm's data sets know.")  # fmt: skip
         st.selectbox("Device", DEVICES, key="form.device", **keep, help="Where runs of this project compute.")
         st.text_input("Name", key="form.name", placeholder="as the model", **keep)
+    if st.session_state.get(HINT):
+        st.info(st.session_state[HINT], icon=":material/edit:")
     if st.session_state.get(ERROR):
         st.error(st.session_state[ERROR], icon=":material/error:")
     st.button("Create project", type="primary", icon=":material/add:", on_click=create, key="form.create")

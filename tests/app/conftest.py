@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import streamlit as st
+import synthetic
 from streamlit.testing.v1 import AppTest
 
 from cpd.comb.record import CombRecord
 from cpd.runs.project import Project, create_project, project_folder
 from cpd.runs.workspace import open_workspace
-from tests.app import synthetic
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = {

@@ -1,0 +1,45 @@
+"""The app as a real process on a workspace of its own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+SHOTS = ROOT / "test-results"
+
+
+class Server:
+    """`python -m app.serve` on a workspace of its own; it can be killed and started again on the same port."""
+
+    def __init__(self, home: Path) -> None:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = int(probe.getsockname()[1])
+        self.home = home
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.start()
+
+    def start(self) -> None:
+        environment = os.environ | {"CPD_HOME": str(self.home), "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
+        command = [sys.executable, "-m", "app.serve", "--port", str(self.port)]
+        with open(self.home.parent / "server.log", "a") as log:
+            self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        for _ in range(300):
+            assert self.process.poll() is None, (self.home.parent / "server.log").read_text()
+            try:
+                with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError("the server does not answer")
+
+    def kill(self) -> None:
+        """As a crash would: no chance to clean up."""
+        self.process.kill()
+        self.process.wait(10)
