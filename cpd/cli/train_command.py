@@ -25,8 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
         return 1
     result = Path(arguments.out) / "result.json"
     if result.exists():
-        dense = json.loads(result.read_text()).get("dense") or {}
-        if dense.get("top1") is not None:
-            print(f"top-1 {dense['top1']:.2%} on {dense['top1_images']} held-out images.")
-    print(f"The run is in {arguments.out}.")
+        trained = json.loads(result.read_text()).get("trained") or {}
+        if trained.get("top1") is not None:
+            print(f"top-1 {trained['top1']:.2%} on {trained['top1_images']} held-out images.")
+    print(f"The trained model: {Path(arguments.out) / 'bundle' / 'model.safetensors'}")
     return 0
