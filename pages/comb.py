@@ -85,7 +85,7 @@ with left:
         selection_mode="single-row",
         selection_default={"selection": {"rows": [comb.names.index(selected)], "columns": []}},
         hide_index=True,
-        height=min(560, 40 + 35 * len(table)),
+        height=chrome.table_height(len(table), 16),
         column_config={
             "group": st.column_config.TextColumn("Group", pinned=True),
             "units": st.column_config.NumberColumn("Units", help=chrome.TERMS["unit"]),

@@ -58,9 +58,9 @@ def from_solver() -> None:
 
 
 def from_choices() -> None:
-    """Criterion or multiple: a plan that was solved is solved again under the new choice."""
+    """Criterion, multiple or largest ratio: a plan that was solved is solved again under the new choice."""
     criterion = st.session_state["plan.criterion"]
-    constraints = Constraints(st.session_state["plan.multiple"], desk.draft.constraints.minimum, desk.draft.constraints.max_ratio)
+    constraints = Constraints(st.session_state["plan.multiple"], desk.draft.constraints.minimum, st.session_state["plan.most"] / 100)
 
     def edit(draft: Any) -> Any:
         draft = desks.replace_choices(draft, criterion, constraints)
@@ -159,9 +159,13 @@ def controls(draft: Any) -> None:
         names = ["", *scored] if draft.criterion in ("", *scored) else ["", *scored, draft.criterion]
         st.selectbox("Units are chosen by", names, key="plan.criterion", on_change=from_choices, help=chrome.TERMS["criterion"],
                      format_func=lambda name: CRITERIA[name].title if name in CRITERIA else name or NO_CRITERION)  # fmt: skip
+        a, b = st.columns(2)
         multiples = sorted({*MULTIPLES, draft.constraints.multiple})
-        st.selectbox("Widths are multiples of", multiples, key="plan.multiple", on_change=from_choices,
-                     help="Kept widths are rounded to a multiple of this, which many processors run faster.")  # fmt: skip
+        a.selectbox("Multiples of", multiples, key="plan.multiple", on_change=from_choices,
+                    help="Kept widths are rounded to a multiple of this, which many processors run faster.")  # fmt: skip
+        st.session_state["plan.most"] = round(100 * draft.constraints.max_ratio)
+        b.number_input("Cut at most, %", 0, 100, step=5, key="plan.most", on_change=from_choices,
+                       help="No group loses a larger share of its units than this, whoever asks for it.")  # fmt: skip
     if not scored:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(":material/info: Nothing has been scored yet: units at the end of each group go first, and the solver looks at cost alone.")
@@ -193,7 +197,7 @@ def table(lines: list[Any]) -> None:
         disabled=["group", "units", "granted", "kept", "macs", "params", "reason"],
         on_change=from_table,
         args=(key, names),
-        height=min(620, 42 + 35 * len(frame)),
+        height=chrome.table_height(len(frame), 18),
         column_config={
             "group": st.column_config.TextColumn("Group", pinned=True),
             "units": st.column_config.NumberColumn("Units", help=chrome.TERMS["unit"]),

@@ -91,7 +91,7 @@ def run_table(runs: list[Run], shown: str) -> None:
             "Started": [when(run.created) for run in runs],
             "Took": [duration(run.finished - run.started) if run.started and run.finished else "" for run in runs],
         },
-        key=key, on_select=pick, selection_mode="single-row", hide_index=True, height=min(250, 40 + 35 * len(runs)),
+        key=key, on_select=pick, selection_mode="single-row", hide_index=True, height=chrome.table_height(len(runs), 6),
         selection_default={"selection": {"rows": [i for i, run in enumerate(runs) if run.id == shown], "columns": []}},
         alt="Runs of this project, newest first",
     )  # fmt: skip

@@ -53,7 +53,7 @@ def project_table(all_projects: list[Project], key: str) -> None:
             "Created": [when(p.created) for p in all_projects],
         },
         key=key, on_select=choose, selection_mode="single-row", hide_index=True,
-        height=min(320, 40 + 35 * len(all_projects)), alt="Projects in the workspace",
+        height=chrome.table_height(len(all_projects), 8), alt="Projects in the workspace",
     )  # fmt: skip
     st.caption("Select a row to open the project.")
 

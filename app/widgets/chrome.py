@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
@@ -46,6 +47,11 @@ def note(title: str, text: str, icon: str) -> None:
         st.markdown(f"**{title}**", text_alignment="center")
         st.caption(text, text_alignment="center")
         st.space("small")
+
+
+def table_height(rows: int, most: int) -> Literal["content"] | int:
+    """All rows where they are few, else a window onto `most` of them."""
+    return "content" if rows <= most else 36 * (most + 1)
 
 
 def page_path(page: str) -> str:

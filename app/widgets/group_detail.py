@@ -8,7 +8,7 @@ import streamlit as st
 
 from app.numbers import percent, plural
 from app.tables import slices_table, ties_table
-from app.widgets.chrome import TERMS
+from app.widgets.chrome import TERMS, table_height
 from cpd.comb.group import Group
 
 
@@ -39,18 +39,15 @@ def group_detail(group: Group, share: Mapping[str, float]) -> None:
             st.caption(f"Keeps as many units as {', '.join(f'**{name}**' for name in group.tied)}.")
         slices, ties = st.tabs([f"Slices ({len(group.slices)})", f"Why they belong together ({len(group.ties)})"])
         with slices:
-            st.dataframe(slices_table(group), hide_index=True, height=_height(len(group.slices)), alt=f"Tensor slices of {group.name}",
+            st.dataframe(slices_table(group), hide_index=True, height=table_height(len(group.slices), 12), alt=f"Tensor slices of {group.name}",
                          column_config={"tensor": st.column_config.TextColumn("Tensor", pinned=True),
                                         "axis": st.column_config.NumberColumn("Axis", width="small"),
                                         "per unit": st.column_config.NumberColumn("Per unit", width="small", help="Positions along the axis that leave with one unit."),
                                         "unit 0": "Unit 0 owns", "all units": "All units own"})  # fmt: skip
         with ties:
             if group.ties:
-                st.dataframe(ties_table(group), hide_index=True, height=_height(len(group.ties)), alt=f"Operators that tie {group.name}",
+                st.dataframe(ties_table(group), hide_index=True, height=table_height(len(group.ties), 12), alt=f"Operators that tie {group.name}",
                              column_config={"operator": "Operator", "module": "Module", "effect": "What it does", "source": "Source"})  # fmt: skip
             else:
                 st.caption("One tensor only: nothing else reads or writes these units.")
 
-
-def _height(rows: int) -> int:
-    return min(430, 40 + 35 * max(rows, 1))

@@ -13,9 +13,10 @@ from streamlit.proto.WidgetStates_pb2 import WidgetStates
 
 from cpd.prune.cost import CostModel
 from cpd.prune.plan import Plan, uniform_plan
-from cpd.runs.project import project_folder
+from cpd.runs.project import list_projects, project_folder
 from cpd.runs.store import Store
 from cpd.runs.workspace import database
+from cpd.tasks.demos import DEMOS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCREENS = ("start", "comb", "importance", "plan", "run")
@@ -63,6 +64,76 @@ def test_a_link_to_a_project_that_is_gone_says_so(open_page):
     at = open_page("comb", project="gone")
     assert not at.exception
     assert "'gone'" in texts(at, "warning")
+
+
+# Start ---------------------------------------------------------------------------------------------------------------
+
+
+def test_start_is_empty_and_tells_the_story(open_page):
+    at = open_page("start")
+    assert not at.exception
+    assert at.title[0].value == "Make a vision model smaller and faster"
+    assert all(name in texts(at, "markdown") for name in ("1 Start", "2 Comb", "3 Importance", "4 Plan", "5 Run"))
+    assert "No project yet" in texts(at, "markdown")
+    assert [at.button(key=f"demo.{demo.id}").label for demo in DEMOS] == ["Open this demo"] * 2
+
+
+@pytest.mark.usefixtures("no_workers")
+@pytest.mark.parametrize("demo", DEMOS, ids=lambda demo: demo.id)
+def test_a_demo_opens_in_one_click_and_only_once(open_page, home, demo):
+    at = open_page("start")
+    at.button(key=f"demo.{demo.id}").click().run()
+    assert not at.exception
+    made = list_projects(home)
+    assert [(project.model, project.data) for project in made] == [(demo.model, demo.data)]
+    assert at.query_params["project"] == made[0].id
+    assert sorted(run.kind for run in store(home).list_runs(made[0].id)) == ["comb", "measure"]
+    assert "Getting to know the model" in texts(at, "subheader")
+    assert len(at.get("progress")) == 2
+    again = open_page("start")
+    again.button(key=f"demo.{demo.id}").click().run()
+    assert len(list_projects(home)) == 1
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_project_of_ones_own_needs_a_model_and_loses_nothing_that_was_typed(open_page, home):
+    at = open_page("start")
+    at.text_input(key="form.settings").set_value("num_classes:10")
+    at.run()
+    at.button(key="form.create").click().run()
+    assert "Name a model" in texts(at, "error")
+    at.text_input(key="form.model").set_value("timm:resnet18").run()
+    at.button(key="form.create").click().run()
+    assert "'num_classes:10' is not NAME=VALUE" in texts(at, "error")
+    assert at.text_input(key="form.model").value == "timm:resnet18"
+    at.text_input(key="form.settings").set_value("num_classes=10").run()
+    at.button(key="form.create").click().run()
+    assert not at.exception
+    made = list_projects(home)[0]
+    assert (made.model, made.settings, made.data, made.device) == ("timm:resnet18", {"num_classes": 10}, "digits", "cpu")
+
+
+def test_what_a_job_refuses_is_said_once_and_can_be_corrected(open_page, project, home):
+    made = project(combed=False, measured=False)
+    reason = "timm has no model 'chain'; the nearest names are a, b and c."
+    for kind in ("comb", "measure"):
+        store(home).add(f"{kind}-1", made.spec(kind))
+        store(home).finish(f"{kind}-1", "failed", reason)
+    at = open_page("start", project=made.id)
+    assert [element.value for element in at.error] == [reason]
+    at.button(key="start.correct").click().run()
+    assert at.text_input(key="form.model").value == "timm:chain"
+    assert at.text_input(key="form.settings").value == "num_classes=10"
+
+
+def test_start_shows_the_baseline_with_its_conditions_and_what_comes_next(open_page, project):
+    at = open_page("start", project=project().id)
+    assert not at.exception
+    accuracy = metric(at, "Accuracy (top-1)")
+    assert (accuracy.value, accuracy.delta) == ("98.00 %", "on 360 held-out images")
+    assert (metric(at, "Latency, batch 32").value, metric(at, "Latency, batch 32").delta) == ("64.0 ms", "60.8–70.4 ms")
+    assert "median of 30 runs on 2 threads" in texts(at, "caption")
+    assert at.button(key="onward").label == "Next: Importance"
 
 
 # Comb ----------------------------------------------------------------------------------------------------------------
