@@ -18,10 +18,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE_S = 60.0
 FIRST_SCREEN = """
+import streamlit
 from streamlit.testing.v1 import AppTest
+streamlit.set_option("client.showErrorDetails", "full")
 screen = AppTest.from_file("app/main.py", default_timeout=60).run()
 errors = [*screen.exception, *screen.error]
-assert not errors, errors[0].value
+assert not errors, errors[0].message if screen.exception else errors[0].value
 assert len(screen.main), "the first screen is empty"
 """
 
