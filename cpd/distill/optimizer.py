@@ -55,7 +55,7 @@ def make_scheduler(optimizer: torch.optim.Optimizer, settings: TrainSettings, to
             step_on_epochs=False,
             updates_per_epoch=1,
         )
-    except (AssertionError, NotImplementedError) as error:
+    except (AssertionError, NotImplementedError, ValueError) as error:
         raise RunError(f"timm knows no scheduler {settings.scheduler!r}; try cosine, linear, step or poly.") from error
     if scheduler is None:
         raise RunError(f"timm knows no scheduler {settings.scheduler!r}; try cosine, linear, step or poly.")

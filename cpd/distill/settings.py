@@ -32,11 +32,13 @@ class TrainSettings:
         steps: steps in all, 0 for `epochs`.
         batch_size: images per step, over all devices.
         accumulate: parts that a step's batch is worked through in, to save memory.
-        lr, weight_decay: peak learning rate and decay (none on biases and norms).
+        lr: peak learning rate.
+        weight_decay: of all weights but biases and norms.
         warmup: share of the steps over which the rate rises from zero.
         least_lr: the rate at the end, as a share of `lr`.
         clip: largest gradient norm, 0 for no limit.
-        optimizer, scheduler: as timm knows them; schedulers that wait for a metric are refused.
+        optimizer: as timm knows it, e.g. adamw, sgd, lamb.
+        scheduler: as timm knows it, e.g. cosine, linear, step; none that waits for a metric.
         average: decay of the weights' moving average, 0 for none; with one, the average is what is evaluated and
             handed over.
         augment: whether training images are changed at random, as the task does it.
@@ -48,9 +50,12 @@ class TrainSettings:
         chunks: a group goes in about this many chunks from full to empty.
         criterion: what ranks units: before the first cut for a plan, accumulated on the student for a target.
         score_batches: batches behind the ranking of a plan's cuts.
-        multiple, minimum, max_ratio: constraints of every width, where a target is pruned to (a plan brings its own).
+        multiple: widths are multiples of this where a target is pruned to; a plan brings its own.
+        minimum: fewest units that a group keeps on the way to a target.
+        max_ratio: largest pruning ratio of any group on the way to a target, 0..1.
         evaluate_every: steps between evaluations, 0 for twenty over the run.
         checkpoint_s: seconds between checkpoints.
+        seed: of every random choice.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto".
         precision: "no" for float32, or mixed "bf16", "fp16".
     """
