@@ -17,6 +17,10 @@ FLUSH_S = 0.4  # a metric is in the store this long after it was logged, however
 _LOCKED_S = 60.0  # how long a checkpoint waits for a store that another process has locked
 
 
+class Stopped(Exception):
+    """The job was told to stop and does; not an error."""
+
+
 class Watcher(Protocol):
     """Something in this process that follows a run: the command line's progress bar."""
 
@@ -102,6 +106,20 @@ class RunContext:
         self._raise_failure()
         self.told_to_stop = self.told_to_stop or self._stop
         return self.told_to_stop
+
+    def check_stop(self) -> None:
+        """Leave the job where it was told to stop: for the parts between steps, which keep no checkpoint."""
+        if self.should_stop():
+            raise Stopped
+
+    def watch_stop(self, done: int, total: int) -> None:
+        """A progress callback that only asks whether to stop."""
+        self.check_stop()
+
+    def tick(self, done: int, total: int) -> None:
+        """A progress callback for library calls: shows how far they are and lets them be stopped."""
+        self.progress(done, total)
+        self.check_stop()
 
     def request_stop(self) -> None:
         """Make `should_stop` true; safe inside a signal handler."""

@@ -194,7 +194,9 @@ class Store:
                 (state, error, now, now, run),
             ).rowcount
             if changed:  # in the same transaction: who sees the end also sees why
-                db.execute(_ADD_EVENT, (run, step, kind, text, "{}", now))
+                said = "SELECT 1 FROM events WHERE run = ? AND step = ? AND kind = ? AND kind != 'error'"
+                if db.execute(said, (run, step, kind)).fetchone() is None:  # the job may have said it in its own words
+                    db.execute(_ADD_EVENT, (run, step, kind, text, "{}", now))
         return changed > 0
 
     def request_stop(self, run: str) -> str:

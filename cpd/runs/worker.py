@@ -21,7 +21,7 @@ from typing import TextIO
 
 from cpd.errors import CpdError, RunError
 from cpd.runs import jobs
-from cpd.runs.context import RunContext, Watcher
+from cpd.runs.context import RunContext, Stopped, Watcher
 from cpd.runs.failure import sentence
 from cpd.runs.files import make_folder, remove_leftovers, replacing, storage_error, write_json
 from cpd.runs.lock import FileLock, holder
@@ -120,7 +120,7 @@ def _do(context: RunContext, log: TextIO) -> tuple[str, str]:
         try:
             jobs.find(context.spec.kind).run(context)
             context.flush()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Stopped):
             return "stopped", ""
         except BaseException as error:  # noqa: BLE001  whatever a job raises has to end in a named state
             print(time.strftime("\n%Y-%m-%d %H:%M:%S"), file=log)
