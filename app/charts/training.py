@@ -84,7 +84,7 @@ def over_steps(
         fig.update_layout(yaxis2={"domain": [0, 0.07], "range": [-1, 1], "visible": False, "fixedrange": True}, xaxis={"anchor": "y2"})
     fig.update_xaxes(range=[-0.01 * last, last * 1.01 or 1])
     if share:
-        fig.update_yaxes(tickformat=_digits(_span(series, levels)), selector={"domain": (0.09 if marks else 0, 1)})
+        fig.update_yaxes(tickformat=_digits(1.0 if zero else _span(series, levels)), selector={"domain": (0.09 if marks else 0, 1)})
     if zero:
         fig.update_layout(yaxis={"rangemode": "tozero"})
     return fig

@@ -11,6 +11,7 @@ from app.charts.training import Level, Mark, Series, over_steps, width_map
 from app.numbers import duration, milliseconds, percent, points
 from app.widgets.chrome import TERMS
 from app.widgets.jobs import TICK_S, how_far
+from app.widgets.measured import change
 from app.widgets.outcome import outcome
 from cpd.errors import CpdError
 from cpd.measure.measurement import Measurement
@@ -100,8 +101,9 @@ def curves(run: store.Run, recorded: Recorded, dense: Measurement | None, comb: 
     dark = state.is_dark()
     marks = [Mark(event.step, event.text) for event in engine.events(run.id, ("cut",))]
     teacher = last(recorded, "teacher/top1", dense.top1 if dense else None)
+    whole = {batch: dense_latency(recorded, dense, batch) for batch in (1, 32)}
     if run.state != "finished":  # then the outcome says it better
-        tiles(recorded, dense, teacher)
+        tiles(recorded, whole, teacher)
 
     left, right = st.columns(2, gap="medium")
     with left.container(border=True):
@@ -117,10 +119,9 @@ def curves(run: store.Run, recorded: Recorded, dense: Measurement | None, comb: 
     for column, batch in zip(columns, (1, 32), strict=False):
         with column.container(border=True):
             st.markdown(f"**Latency, batch {batch}**", help=TERMS["latency"])
-            at = dense.at(batch) if dense else None
             st.plotly_chart(
                 over_steps([line(recorded, f"latency/ms_b{batch}", "student", palette.STUDENT, markers=True)], "ms", marks=marks, zero=True, height=230,
-                           levels=[Level("dense", at.median_ms)] if at else [], dark=dark),
+                           levels=[Level("dense", ms) for ms in (whole[batch],) if ms is not None], dark=dark),
                 key=f"latency.{batch}.{run.id}", config=PLAIN, alt=f"Measured latency at batch {batch} over steps, with the dense model's line",
             )  # fmt: skip
     with columns[2].container(border=True):
@@ -134,12 +135,22 @@ def curves(run: store.Run, recorded: Recorded, dense: Measurement | None, comb: 
             name.removeprefix("width/"): [(step, int(value)) for step, value in zip(s.steps, s.values, strict=True)]
             for name, s in recorded.items() if name.startswith("width/")
         }  # fmt: skip
-        whole = {group.name: group.width for group in comb.record.groups if group.prunable}
-        st.plotly_chart(width_map(widths, whole, max(run.step, 1), dark=dark), key=f"widths.{run.id}", config=PLAIN,
+        uncut = {group.name: group.width for group in comb.record.groups if group.prunable}
+        st.plotly_chart(width_map(widths, uncut, max(run.step, 1), dark=dark), key=f"widths.{run.id}", config=PLAIN,
                         alt="Share of units that every group keeps over steps")  # fmt: skip
 
 
-def tiles(recorded: Recorded, dense: Measurement | None, teacher: float | None) -> None:
+def dense_latency(recorded: Recorded, dense: Measurement | None, batch: int) -> float | None:
+    """What the run itself measured before its first cut, so that both ends of a comparison met the same load; else the
+    project's baseline."""
+    found = recorded.get(f"latency/ms_b{batch}")
+    if found and found.steps and found.steps[0] == 0:
+        return found.values[0]
+    at = dense.at(batch) if dense else None
+    return at.median_ms if at else None
+
+
+def tiles(recorded: Recorded, whole: Mapping[int, float | None], teacher: float | None) -> None:
     """The newest values beside the dense model's."""
     top1 = last(recorded, "val/top1")
     macs, params = last(recorded, "cost/macs"), last(recorded, "cost/params")
@@ -151,9 +162,9 @@ def tiles(recorded: Recorded, dense: Measurement | None, teacher: float | None) 
         st.metric("Parameters", percent(params), f"{100 * (params - 1):+.1f} %" if params is not None and params < 1 else None, delta_color="inverse",
                   help=TERMS["parameters"], **look)  # type: ignore[arg-type] # fmt: skip
         for batch in (1, 32):
-            now, before = last(recorded, f"latency/ms_b{batch}"), dense.at(batch) if dense else None
-            st.metric(f"Latency, batch {batch}", milliseconds(now), f"{100 * (now / before.median_ms - 1):+.0f} %" if now and before else None,
-                      delta_color="inverse", help=TERMS["latency"], delta_description=f"dense {milliseconds(before.median_ms)}" if before and now else None, **look)  # type: ignore[arg-type] # fmt: skip
+            now, before = last(recorded, f"latency/ms_b{batch}"), whole[batch]
+            st.metric(f"Latency, batch {batch}", milliseconds(now), change(before, now) if now and before and now != before else None,
+                      delta_color="inverse", help=TERMS["latency"], delta_description=f"dense {milliseconds(before)}" if before and now else None, **look)  # type: ignore[arg-type] # fmt: skip
 
 
 def line(recorded: Recorded, name: str, title: str, colour: str, *, markers: bool = False, dash: str = "solid") -> Series:

@@ -6,7 +6,6 @@ import streamlit as st
 
 from app import engine, state
 from app.widgets import chrome
-from app.widgets.jobs import how_far
 from cpd.errors import CpdError
 
 
@@ -25,5 +24,5 @@ def sidebar() -> None:
             except CpdError:
                 busy = []
             for run in busy[:1]:
-                st.page_link(chrome.page_path("run"), label=f"Run: {how_far(run).partition(',')[0]}", icon=":material/progress_activity:",
+                st.page_link(chrome.page_path("run"), label="A run is under way", icon=":material/progress_activity:",
                              query_params=chrome.address() | {state.RUN: run.id})  # fmt: skip

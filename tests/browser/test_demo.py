@@ -18,7 +18,7 @@ from cpd.runs.workspace import database
 
 pytestmark = pytest.mark.browser
 SLOW = 120_000  # ms; background work on a busy machine
-EPOCHS = 3
+EPOCHS = 1
 
 
 class Walk:
