@@ -8,20 +8,26 @@ fresh atoms to the positions of the new axis, owned by the slots they came from.
 Every box is remembered. An axis that was split or merged before is read as the product of its known factors, so that
 reshaping back returns the same labels, and an axis split in two ways (8x8 here, 4x16 there) gets the finest structure
 that both allow (4x2x8).
+
+The rows need not all drop the same columns: it is enough that each drops equally many. So the innermost axis of a
+split starts out *free*, with the atoms of the axis themselves as a label that varies from row to row. The first
+operator that treats its positions alike over the rows (a norm with one scale for all heads, a weight shared by all
+groups) takes that freedom back, and `forced` remembers it for the next pass over the graph.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
 import numpy as np
 
-from cpd.comb.labels import Atoms, IntArray, Label
+from cpd.comb.labels import Atoms, Free, IntArray, Label, Varying
 
-Factor = tuple[int, Label]  # size of a factor axis, its label
+Labelled = Label | Varying
+Factor = tuple[int, Labelled]  # size of a factor axis, its label
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,19 +44,47 @@ class Box:
 
 
 class Boxes:
-    """All boxes of one graph."""
+    """All boxes of one graph.
 
-    def __init__(self, atoms: Atoms) -> None:
+    Attributes:
+        forced: keys of splits whose rows must drop the same columns.
+        free: splits whose rows need not.
+    """
+
+    def __init__(self, atoms: Atoms, forced: set[str] | None = None) -> None:
         self.atoms = atoms
+        self.forced: set[str] = forced if forced is not None else set()
+        self.free: list[Free] = []
         self._by_length: dict[int, list[Box]] = defaultdict(list)
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[Box]:
         for boxes in self._by_length.values():
             yield from boxes
 
-    def reshape(self, labels: Sequence[Label], before: Sequence[int], after: Sequence[int], where: str) -> list[Label]:
+    def plain(self, label: Labelled) -> Label:
+        """The label as one atom a position: a varying one gets slots, and its split is forced."""
+        if not isinstance(label, Varying):
+            return label
+        self.forced.add(label.source.key)
+        slots = self.atoms.new(len(label))
+        self.atoms.own(np.broadcast_to(slots, label.atoms.shape).reshape(-1), label.atoms.reshape(-1))
+        return slots
+
+    def same(self, a: Labelled, b: Labelled) -> bool:
+        """Whether two labels are the same atoms at every position."""
+        if a is None or b is None:
+            return a is b
+        if isinstance(a, Varying) or isinstance(b, Varying):
+            if not (isinstance(a, Varying) and isinstance(b, Varying)) or a.atoms.shape != b.atoms.shape:
+                return False
+            a, b = a.atoms.reshape(-1), b.atoms.reshape(-1)
+        return a is b or (len(a) == len(b) and np.array_equal(self.atoms.find(a), self.atoms.find(b)))
+
+    def reshape(
+        self, labels: Sequence[Labelled], before: Sequence[int], after: Sequence[int], where: str
+    ) -> list[Labelled]:
         """Labels of a value of shape `after` made from one of shape `before` without moving data."""
-        result: list[Label] = [None] * len(after)
+        result: list[Labelled] = [None] * len(after)
         for ins, outs in matched_axes(before, after):
             if not outs or all(labels[i] is None for i in ins):
                 continue
@@ -62,7 +96,7 @@ class Boxes:
                 result[out] = label
         return result
 
-    def merge(self, factors: Sequence[Factor], where: str) -> Label:
+    def merge(self, factors: Sequence[Factor], where: str) -> Labelled:
         """The label of the axis that flattens `factors`."""
         factors = [f for f in factors if f[0] > 1]
         labelled = [i for i, (_, label) in enumerate(factors) if label is not None]
@@ -73,11 +107,16 @@ class Boxes:
         dims = [size for size, _ in factors]
         for box in self._by_length[prod(dims)]:
             if box.dims == tuple(dims) and all(
-                self._same(a, b) for (_, a), (_, b) in zip(box.factors, factors, strict=True)
+                self.same(a, b) for (_, a), (_, b) in zip(box.factors, factors, strict=True)
             ):
                 return box.axis
+        whole = self._flattened(factors)
+        if whole is not None:
+            self._by_length[len(whole)].append(Box(whole, tuple(factors), where))
+            return whole
+        factors = [(size, self.plain(label)) for size, label in factors]
         if len(labelled) == 1:
-            core = factors[labelled[0]][1]
+            core = self.plain(factors[labelled[0]][1])
             assert core is not None
             shape = [1] * len(dims)
             shape[labelled[0]] = dims[labelled[0]]
@@ -90,7 +129,23 @@ class Boxes:
         self._by_length[len(axis)].append(Box(axis, tuple(factors), where))
         return axis
 
-    def split(self, label: Label, dims: Sequence[int], where: str) -> list[Label]:
+    def _flattened(self, factors: Sequence[Factor]) -> IntArray | None:
+        """The atoms of a varying label beside exactly the axes that it varies with, in any order."""
+        varying = [label for _, label in factors if isinstance(label, Varying)]
+        if len(varying) != 1 or len(factors) != len(varying[0].context) + 1:
+            return None
+        order = []
+        for _, label in factors:
+            if label is varying[0]:
+                order.append(len(varying[0].context))
+                continue
+            at = [i for i, c in enumerate(varying[0].context) if i not in order and self.same(c, label)]
+            if not at:
+                return None
+            order.append(at[0])
+        return varying[0].atoms.transpose(order).reshape(-1)
+
+    def split(self, label: Label, dims: Sequence[int], where: str) -> list[Labelled]:
         """Labels of the axes that `label`'s axis becomes when viewed as `dims`."""
         if label is None:
             return [None] * len(dims)
@@ -115,39 +170,42 @@ class Boxes:
                             )
                         continue
                     for (_, a), (_, b) in zip(known.factors, box.factors, strict=True):
-                        if self._same(a, b):
+                        if self.same(a, b):
                             continue
-                        if a is None or b is None:
-                            self.atoms.lock(b if a is None else a, f"it meets an axis of fixed size at {box.where}")
+                        left, right = self.plain(a), self.plain(b)
+                        if left is None or right is None:
+                            self.atoms.lock(
+                                right if left is None else left, f"it meets an axis of fixed size at {box.where}"
+                            )
                             continue
-                        self.atoms.union(a, b)
-                        changed = True
+                        self.atoms.union(left, right)
+                        changed = not (isinstance(a, Varying) or isinstance(b, Varying)) or changed
 
-    def _factors(self, size: int, label: Label) -> list[Factor]:
+    def _factors(self, size: int, label: Labelled) -> list[Factor]:
         """The known factors of an axis, finest first known."""
-        if label is not None:
+        if label is not None and not isinstance(label, Varying):
             roots = self.atoms.find(label)
             for box in self._by_length[size]:
                 if self.atoms.find(box.axis[:1])[0] == roots[0] and np.array_equal(self.atoms.find(box.axis), roots):
                     return [f for n, inner in box.factors for f in self._factors(n, inner)]
         return [(size, label)]
 
-    def _regroup(self, factors: list[Factor], dims: Sequence[int], where: str) -> list[Label]:
+    def _regroup(self, factors: list[Factor], dims: Sequence[int], where: str) -> list[Labelled]:
         """Labels of axes `dims` that hold the same positions as the product of `factors`."""
         fine = refine([n for n, _ in factors], list(dims))
         if fine is None:
             for _, label in factors:
                 self.atoms.lock(
-                    label,
+                    self.plain(label),
                     f"it is viewed as {tuple(dims)} at {where}, which does not fit {tuple(n for n, _ in factors)}",
                 )
-            axis = self.merge(factors, where)
+            axis = self.plain(self.merge(factors, where))
             self.atoms.lock(axis, f"it is viewed as {tuple(dims)} at {where}")
             return [None] * len(dims)
         pieces: list[Factor] = []
         for (size, label), parts in zip(factors, _grouped(fine, [n for n, _ in factors]), strict=True):
-            pieces += [(size, label)] if len(parts) == 1 else self._break(label, parts, where)
-        result: list[Label] = []
+            pieces += [(size, label)] if len(parts) == 1 else self._break(self.plain(label), parts, where)
+        result: list[Labelled] = []
         for size, parts in zip(dims, _grouped(fine, list(dims)), strict=True):
             mine, pieces = pieces[: len(parts)], pieces[len(parts) :]
             result.append(None if size == 1 else self.merge(mine, where))
@@ -158,12 +216,13 @@ class Boxes:
         if label is None:
             return [(n, None) for n in dims]
         grid = self.atoms.find(label).reshape(dims)
-        factors: list[Factor] = []
-        for i, n in enumerate(dims):
-            # An axis along which the atoms repeat (batch merged with space) has nothing of its own to remove.
-            repeats = n == 1 or bool((grid == grid.take([0], i)).all())
-            factors.append((n, None if repeats else self.atoms.new(n)))
-        own = [i for i, (_, slots) in enumerate(factors) if slots is not None]
+        # An axis along which the atoms repeat (batch merged with space) has nothing of its own to remove.
+        own = [i for i, n in enumerate(dims) if n > 1 and not bool((grid == grid.take([0], i)).all())]
+        key = f"{where} {tuple(dims)}"
+        distinct = len(np.unique(grid)) == grid.size
+        if len(own) == len(dims) and distinct and key not in self.forced:
+            return self._free(label, dims, where, key)
+        factors: list[Factor] = [(n, self.atoms.new(n) if i in own else None) for i, n in enumerate(dims)]
         if not own:
             self.atoms.lock(label, f"all positions of the axis split at {where} go together")
         if len(own) == 1:  # no box: the one axis that varies keeps its atoms
@@ -174,20 +233,31 @@ class Boxes:
         self._by_length[len(label)].append(Box(label, tuple(factors), where))
         return factors
 
+    def _free(self, label: IntArray, dims: Sequence[int], where: str, key: str) -> list[Factor]:
+        """Slots for all axes but the last, whose atoms stay those of the axis, row by row."""
+        rows = [self.atoms.new(n) for n in dims[:-1]]
+        grid = label.reshape(dims)
+        for i, slots in enumerate(rows):
+            shape = [1] * grid.ndim
+            shape[i] = len(slots)
+            self.atoms.own(np.broadcast_to(slots.reshape(shape), dims).reshape(-1), label, free=True)
+        source = Free(key, grid)
+        self.free.append(source)
+        last = Varying(grid, tuple(rows), source)
+        factors: list[Factor] = [*zip(dims[:-1], rows, strict=True), (dims[-1], last)]
+        self._by_length[len(label)].append(Box(label, tuple(factors), where))
+        return factors
+
     def _own(self, grid: IntArray, factors: Sequence[Factor]) -> None:
         """Every slot of every labelled factor owns the positions of its row of `grid` (size 1 where unlabelled)."""
-        for i, (size, label) in enumerate(factors):
+        for i, (size, labelled) in enumerate(factors):
+            label = self.plain(labelled)
             if label is None:
                 continue
             shape = [1] * grid.ndim
             shape[i] = size
             owners = np.broadcast_to(label.reshape(shape), grid.shape)
             self.atoms.own(owners.reshape(-1), grid.reshape(-1))
-
-    def _same(self, a: Label, b: Label) -> bool:
-        if a is None or b is None:
-            return a is b
-        return a is b or (len(a) == len(b) and np.array_equal(self.atoms.find(a), self.atoms.find(b)))
 
 
 def matched_axes(before: Sequence[int], after: Sequence[int]) -> list[tuple[list[int], list[int]]]:

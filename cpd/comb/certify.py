@@ -147,7 +147,7 @@ def relative_error(got: Sequence[Tensor], want: Sequence[Tensor]) -> float:
     for a, b in zip(got, want, strict=True):
         if a.shape != b.shape or not bool(torch.isfinite(a).all() and torch.isfinite(b).all()):
             return float("inf")
-        worst = max(worst, float((a - b).norm() / b.norm().clamp_min(1e-30)))
+        worst = max(worst, float((a - b).detach().norm() / b.detach().norm().clamp_min(1e-30)))
     return worst
 
 

@@ -14,6 +14,7 @@ from cpd.comb.group import Group, IntArray
 from cpd.comb.labels import Label
 from cpd.comb.propagate import Axis, propagate
 from cpd.comb.record import CombRecord
+from cpd.comb.rows import uneven
 from cpd.comb.tabulate import tabulate
 from cpd.comb.trace import Trace, trace
 from cpd.comb.units import Units, find_units
@@ -62,10 +63,22 @@ def comb(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0) ->
         TraceError: the model cannot be traced, with the line of its code that stands in the way.
     """
     traced = trace(model, inputs, timeout_s)
-    flow, labels = propagate(traced)
-    units = find_units(flow, labels)
     order = list(dict.fromkeys(str(n.target) for n in _in_use(traced)))
-    extracted = extract(flow, units, labels, order)
+    forced: set[str] = set()
+    while True:
+        # Every pass either takes freedom back from some split, of which there are finitely many, or is the last.
+        known = len(forced)
+        flow, labels = propagate(traced, forced)
+        if len(forced) > known:
+            continue
+        units = find_units(flow, labels)
+        forced |= uneven(flow, units)
+        if len(forced) > known:
+            continue
+        extracted = extract(flow, units, labels, order)
+        forced |= extracted.forced
+        if len(forced) == known:
+            break
     record, numbers = tabulate(traced, flow, labels, units, extracted, with_ties(flow, units, extracted))
     return Comb(record, traced, flow, labels, units, numbers)
 

@@ -12,7 +12,7 @@ from torch.fx import Node
 from cpd.comb.extract import Extracted
 from cpd.comb.flow import Flow, operator_name, origin
 from cpd.comb.group import Group, Tie
-from cpd.comb.labels import Label
+from cpd.comb.labels import Label, Varying
 from cpd.comb.units import Units
 
 _WRITES = "writes its units"
@@ -86,5 +86,5 @@ def _all(labels: Any) -> list[Any]:
         if isinstance(label, list):
             result += _all(label)
         elif label is not None:
-            result.append(label)
+            result.append(label.atoms.reshape(-1) if isinstance(label, Varying) else label)
     return result

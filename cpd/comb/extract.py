@@ -12,8 +12,9 @@ from scipy import sparse
 
 from cpd.comb.flow import Flow
 from cpd.comb.group import Group, IntArray, Slice
-from cpd.comb.labels import Label
+from cpd.comb.labels import Label, Varying
 from cpd.comb.propagate import Axis
+from cpd.comb.rows import blocks
 from cpd.comb.units import Units
 
 
@@ -23,6 +24,7 @@ class Extracted:
 
     groups: list[Group]
     rows: list[IntArray]
+    forced: set[str]  # splits whose rows cannot stay free
 
 
 def extract(flow: Flow, units: Units, labels: dict[Axis, Label], order: Sequence[str]) -> Extracted:
@@ -60,8 +62,18 @@ def extract(flow: Flow, units: Units, labels: dict[Axis, Label], order: Sequence
     groups, rows_of = [g for _, g, _ in found], [r for _, _, r in found]
     parents = {child: p for child, p in _parents(flow, units, rows_of).items() if groups[p].prunable}
     names = _names(flow, units, groups, rows_of, parents)
-    named = [replace(g, name=names[i], parent=names[parents[i]] if i in parents else "") for i, g in enumerate(groups)]
-    return Extracted(named, rows_of)
+    block, tied, forced = blocks(flow, units, rows_of)
+    named = [
+        replace(
+            group,
+            name=names[i],
+            parent=names[parents[i]] if i in parents else "",
+            blocks=block[i],
+            tied=tuple(names[j] for j in sorted(tied[i])),
+        )
+        for i, group in enumerate(groups)
+    ]
+    return Extracted(named, rows_of, forced)
 
 
 def _axis_counts(units: Units) -> sparse.csr_array:
@@ -83,7 +95,8 @@ def _multiplied(flow: Flow, units: Units) -> npt.NDArray[np.bool_]:
         for axes in calls:
             for _, label in axes:
                 if label is not None:
-                    seen[units.roots[label]] = True
+                    atoms = label.atoms.reshape(-1) if isinstance(label, Varying) else label
+                    seen[units.roots[atoms]] = True
     seen[units.roots[flow.batch]] = False
     return np.asarray(np.asarray(units.closure @ seen.astype(np.int32)) > 0, bool)
 
@@ -120,14 +133,15 @@ def _parents(flow: Flow, units: Units, rows: list[IntArray]) -> dict[int, int]:
         group_of[units.candidates[members]] = number
     parents: dict[int, int] = {}
     for box in flow.boxes:
-        found = []
+        found: list[list[int]] = []
         for _, label in box.factors:
             if label is not None:
-                numbers = np.unique(group_of[units.roots[label]])
-                found.append(int(numbers[0]) if len(numbers) == 1 else -1)
+                atoms = label.atoms.reshape(-1) if isinstance(label, Varying) else label
+                found.append([int(n) for n in np.unique(group_of[units.roots[atoms]]) if n >= 0])
         for outer, inner in zip(found, found[1:], strict=False):
-            if outer >= 0 and inner >= 0 and outer != inner and parents.get(outer) != inner:
-                parents.setdefault(inner, outer)
+            for child in inner:
+                if len(outer) == 1 and child != outer[0] and parents.get(outer[0]) != child:
+                    parents.setdefault(child, outer[0])
     return parents
 
 

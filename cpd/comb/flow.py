@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.fx import Node
 
 from cpd.comb.boxes import Boxes
-from cpd.comb.labels import Atoms, IntArray, Label
+from cpd.comb.labels import Atoms, IntArray, Label, Varying
 
-Labels = list[Label]
+Labels = list[Any]  # per axis a Label, or a Varying one
 
 
 def operator_name(node: Node) -> str:
@@ -70,13 +70,14 @@ class Flow:
     atoms: Atoms = field(default_factory=Atoms)
     labels: dict[Node, Any] = field(default_factory=dict)
     silent: dict[Node, bool] = field(default_factory=dict)
-    macs: dict[Node, list[list[tuple[int, Label]]]] = field(default_factory=dict)
+    macs: dict[Node, list[list[tuple[int, Any]]]] = field(default_factory=dict)
     unknown: dict[str, str] = field(default_factory=dict)
     heads: list[IntArray] = field(default_factory=list)
     batch: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
+    forced: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.boxes = Boxes(self.atoms)
+        self.boxes = Boxes(self.atoms, self.forced)
 
     # What a value is
 
@@ -84,8 +85,23 @@ class Flow:
         return list(node.meta["val"].shape)
 
     def of(self, node: Any) -> Labels:
-        """Labels of a tensor argument; nothing for numbers."""
+        """Plain labels of a tensor argument, one atom a position; nothing for numbers."""
+        return [self.boxes.plain(label) for label in self.raw(node)]
+
+    def raw(self, node: Any) -> Labels:
+        """Labels of a tensor argument as they are, varying ones included: for operators that keep rows apart."""
         return list(self.labels[node]) if isinstance(node, Node) else []
+
+    def rooted(self, labels: Labels) -> Labels:
+        """Labels in which what varies still varies with axes of the same value; other freedoms are taken back."""
+        rows = [label for label in labels if label is not None and not isinstance(label, Varying)]
+
+        def keeps(label: Varying) -> bool:
+            return all(any(self.boxes.same(c, row) for row in rows) for c in label.context)
+
+        return [
+            label if not isinstance(label, Varying) or keeps(label) else self.boxes.plain(label) for label in labels
+        ]
 
     def is_tensor(self, value: Any) -> bool:
         return isinstance(value, Node) and isinstance(value.meta.get("val"), Tensor)
@@ -98,7 +114,7 @@ class Flow:
 
     # How labels meet
 
-    def meet(self, a: Label, size_a: int, b: Label, size_b: int, node: Node) -> Label:
+    def meet(self, a: Any, size_a: int, b: Any, size_b: int, node: Node) -> Any:
         """The label of an axis on which two values meet position by position; an axis of size 1 broadcasts."""
         if size_a == 1 and size_b != 1:
             return b
@@ -106,8 +122,12 @@ class Flow:
             return a
         return self.tie(a, b, node)
 
-    def tie(self, a: Label, b: Label, node: Node) -> Label:
+    def tie(self, a: Any, b: Any, node: Node) -> Any:
         """Positions of two axes of one size live and die together; where one has no label, the other must stay."""
+        if isinstance(a, Varying) and isinstance(b, Varying) and self._alike(a, b):
+            self.atoms.union(a.atoms.reshape(-1), b.atoms.reshape(-1))
+            return a
+        a, b = self.boxes.plain(a), self.boxes.plain(b)
         if a is None or b is None:
             known = b if a is None else a
             given = any(source.op == "placeholder" for source in node.all_input_nodes)
@@ -116,8 +136,14 @@ class Flow:
         self.atoms.union(a, b)
         return a
 
-    def lock(self, label: Label, why: str) -> None:
-        self.atoms.lock(label, why)
+    def _alike(self, a: Varying, b: Varying) -> bool:
+        """Whether two varying labels vary with the same axes; rows that meet later in the call count as met."""
+        return a.atoms.shape == b.atoms.shape and all(
+            self.boxes.same(x, y) for x, y in zip(a.context, b.context, strict=True)
+        )
+
+    def lock(self, label: Any, why: str) -> None:
+        self.atoms.lock(self.boxes.plain(label), why)
 
     def broadcast(self, operands: Sequence[tuple[Labels, Sequence[int]]], node: Node) -> Labels:
         """Labels of values that meet element by element under broadcasting."""
@@ -131,7 +157,7 @@ class Flow:
                 sizes[i] = max(sizes[i], size)
         return result
 
-    def need_silence(self, nodes: Iterable[Node], label: Label, node: Node) -> None:
+    def need_silence(self, nodes: Iterable[Node], label: Any, node: Node) -> None:
         """Lock `label` when none of `nodes` holds zeros where it was removed: the operator would still count them."""
         if label is not None and not any(self.silent.get(n, False) for n in nodes):
             self.lock(label, f"removed positions would still count in {self.where(node)}")
@@ -140,15 +166,17 @@ class Flow:
         """Whether any of these axes may lose positions; the batch may not."""
         return any(label is not None and not self.is_batch(label) for label in labels)
 
-    def is_batch(self, label: IntArray) -> bool:
+    def is_batch(self, label: Any) -> bool:
         """Whether an axis is the batch, perhaps merged with axes of fixed size."""
+        if isinstance(label, Varying):
+            return False
         return bool(np.isin(self.atoms.find(label), self.atoms.find(self.batch)).all())
 
     def fresh(self, shape: Sequence[int]) -> Labels:
         """Labels for a value made in the graph whose positions are all alike (zeros, an expanded axis)."""
         return [self.atoms.new(n) if n > 1 else None for n in shape]
 
-    def count(self, node: Node, axes: Sequence[tuple[int, Label]]) -> None:
+    def count(self, node: Node, axes: Sequence[tuple[int, Any]]) -> None:
         """Record that `node` does as many multiply-accumulates as these axis sizes multiply to."""
         if prod(n for n, _ in axes):
             self.macs.setdefault(node, []).append(list(axes))

@@ -10,12 +10,48 @@ Everything works on whole vectors: a wide network has a hundred thousand atoms, 
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
 Label = IntArray | None  # one atom per position, or None: the axis keeps its size
+
+
+@dataclass(frozen=True, eq=False)
+class Free:
+    """A split axis whose rows may each drop positions of their own, as long as all rows drop equally many."""
+
+    key: str  # names the split, so that it can be taken back
+    atoms: IntArray  # (*rows, n)
+
+
+@dataclass(frozen=True, eq=False)
+class Varying:
+    """A label whose atoms differ with the position on other axes: every head has channels of its own.
+
+    Attributes:
+        atoms: (*sizes of the context, n).
+        context: labels of the axes that the atoms vary with, in the order of `atoms`.
+        source: the split that it comes from.
+    """
+
+    atoms: IntArray
+    context: tuple[IntArray, ...]
+    source: Free
+
+    def __len__(self) -> int:
+        return int(self.atoms.shape[-1])
+
+    def take(self, number: int, positions: IntArray | int) -> Varying | IntArray:
+        """The label where context axis `number` is cut to `positions`, or to one position and gone."""
+        atoms = self.atoms.take(positions, axis=number)
+        rest = [c for i, c in enumerate(self.context) if i != number]
+        if isinstance(positions, int):
+            return Varying(atoms, tuple(rest), self.source) if rest else atoms
+        kept = [c[positions] if i == number else c for i, c in enumerate(self.context)]
+        return Varying(atoms, tuple(kept), self.source)
 
 
 class Atoms:
@@ -25,7 +61,7 @@ class Atoms:
         self._parent = np.arange(1024, dtype=np.int64)
         self._count = 0
         self._locks: list[tuple[IntArray, str]] = []
-        self._owners: list[tuple[IntArray, IntArray]] = []
+        self._owners: list[tuple[IntArray, IntArray, bool]] = []
         self._treatments: list[tuple[IntArray, np.uint64]] = []
 
     def __len__(self) -> int:
@@ -69,9 +105,9 @@ class Atoms:
         if label is not None and len(label):
             self._locks.append((label, why))
 
-    def own(self, owners: IntArray, owned: IntArray) -> None:
-        """owners[i] owns owned[i]: when the first dies so does the second, and the second never dies alone."""
-        self._owners.append((owners, owned))
+    def own(self, owners: IntArray, owned: IntArray, free: bool = False) -> None:
+        """owners[i] owns owned[i]: when the first dies so does the second. Unless `free`, the second never dies alone."""
+        self._owners.append((owners, owned, free))
 
     def treat(self, label: Label, key: str) -> None:
         """Note that an operator treats these positions alike and apart from the rest of their axis.
@@ -95,9 +131,17 @@ class Atoms:
         """All (owner, owned) pairs of classes; pairs may repeat."""
         if not self._owners:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        owner = self.find(np.concatenate([o for o, _ in self._owners]))
-        owned = self.find(np.concatenate([o for _, o in self._owners]))
+        owner = self.find(np.concatenate([o for o, _, _ in self._owners]))
+        owned = self.find(np.concatenate([o for _, o, _ in self._owners]))
         return owner, owned
+
+    def dependent(self) -> npt.NDArray[np.bool_]:
+        """(count,) True for classes that never die alone."""
+        flag = np.zeros(self._count, bool)
+        for _, owned, free in self._owners:
+            if not free:
+                flag[self.find(owned)] = True
+        return flag
 
     def treatments(self) -> npt.NDArray[np.uint64]:
         """(count,) per class a number that tells how operators treated its positions, regardless of order."""

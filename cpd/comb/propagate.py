@@ -16,13 +16,15 @@ from cpd.comb.trace import TRAINING, Trace
 Axis = tuple[str, int]  # tensor name, axis
 
 
-def propagate(trace: Trace) -> tuple[Flow, dict[Axis, Label]]:
+def propagate(trace: Trace, forced: set[str] | None = None) -> tuple[Flow, dict[Axis, Label]]:
     """Run the rules over the graph.
 
+    Args:
+        forced: splits whose rows must drop the same columns; grows by those that this pass finds.
     Returns:
         The flow with labels of every value, and the labels of every axis of every float tensor in the state_dict.
     """
-    flow = Flow()
+    flow = Flow(forced=forced if forced is not None else set())
     axes: dict[Axis, Label] = {}
     flow.batch = flow.atoms.new(trace.batch)
     for node in trace.graph.nodes:
@@ -82,7 +84,10 @@ def _call(flow: Flow, node: Node) -> Any:
     try:
         if name not in RULES:
             raise Unruled
-        return RULES[name](flow, Call(node, name))
+        labels = RULES[name](flow, Call(node, name))
+        if isinstance(node.meta.get("val"), Tensor):
+            return flow.rooted(labels)
+        return [flow.rooted(row) for row in labels] if labels and isinstance(labels[0], list) else labels
     except (Unruled, IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
         # One call outside the rules never fails a model: what enters it stays whole, and the report says so.
         return _without_rule(flow, node, name, error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 from torch import nn
@@ -9,7 +11,7 @@ from torch import nn
 from cpd.comb.extract import Extracted
 from cpd.comb.flow import Flow, operator_name, origin
 from cpd.comb.group import Group, IntArray
-from cpd.comb.labels import Label
+from cpd.comb.labels import Label, Varying
 from cpd.comb.propagate import Axis
 from cpd.comb.record import CombRecord, OperatorCost, Ragged, TensorSize
 from cpd.comb.trace import Trace
@@ -62,7 +64,7 @@ def tabulate(
     for node, calls in flow.macs.items():
         for axes_of in calls:
             factor, numbers = 1.0, []
-            for size, label in axes_of:
+            for size, label in _flattened(flow, axes_of):
                 extent = extents.of(label)
                 batch = label is not None and bool(with_batch[units.roots[label]].any())
                 if extent >= 0:
@@ -83,6 +85,19 @@ def tabulate(
         unknown=tuple(f"{name}: {where}" for name, where in flow.unknown.items()),
     )
     return record, number_of
+
+
+def _flattened(flow: Flow, axes: list[tuple[int, Any]]) -> list[tuple[int, Label]]:
+    """Axes of a count in which a varying label and the axes it varies with became one: heads times their channels is
+    the number of living channels of all heads."""
+    rest: list[tuple[int, Any]] = [axis for axis in axes if not isinstance(axis[1], Varying)]
+    for _, label in axes:
+        if isinstance(label, Varying):
+            for row in label.context:
+                at = next(i for i, (_, other) in enumerate(rest) if flow.boxes.same(other, row))
+                del rest[at]
+            rest.append((label.atoms.size, label.atoms.reshape(-1)))
+    return rest
 
 
 def batch_family(flow: Flow, roots: IntArray) -> npt.NDArray[np.bool_]:

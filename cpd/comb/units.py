@@ -14,7 +14,7 @@ import numpy.typing as npt
 from scipy import sparse
 
 from cpd.comb.flow import Flow
-from cpd.comb.labels import IntArray, Label
+from cpd.comb.labels import IntArray, Label, Varying
 from cpd.comb.propagate import Axis
 
 
@@ -58,7 +58,7 @@ def find_units(flow: Flow, labels: dict[Axis, Label]) -> Units:
     used = np.zeros(count, bool)
     used[column] = True
     used[owner] = True
-    used[owned] = False  # an owned class never goes alone
+    used[atoms.dependent()] = False
     used[roots[flow.batch]] = False
     candidates = np.flatnonzero(used)
     closure = _closure(candidates, owns, count)
@@ -113,7 +113,7 @@ def _broken_boxes(flow: Flow, roots: IntArray, closure: sparse.csr_array) -> dic
     Slots own their rows, so what dies in a box includes the rows of its dead slots; it is a dense box again exactly
     when nothing else dies, and that is a matter of counting.
     """
-    boxes = list(flow.boxes)
+    boxes = [b for b in flow.boxes if not any(isinstance(label, Varying) for _, label in b.factors)]
     if not boxes:
         return {}
     count = len(flow.atoms)
@@ -132,6 +132,7 @@ def _broken_boxes(flow: Flow, roots: IntArray, closure: sparse.csr_array) -> dic
         alive = np.ones(len(rows), np.int64)
         part = closure[rows]
         for size, label in box.factors:
+            assert not isinstance(label, Varying)  # free splits are counted row by row in `rows.py`
             gone = 0 if label is None else part @ np.bincount(roots[label], minlength=count).astype(np.int32)
             alive = alive * (size - gone)
         for row in rows[dead != prod(box.dims) - alive].tolist():

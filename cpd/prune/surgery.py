@@ -21,7 +21,7 @@ from torch.utils import _pytree as pytree
 
 from cpd.comb.comb import Comb
 from cpd.comb.flow import Call, Flow, operator_name
-from cpd.comb.labels import Label
+from cpd.comb.labels import Label, Varying
 from cpd.comb.rules import REWRITES
 from cpd.comb.rules.registry import Size
 from cpd.comb.tabulate import batch_family
@@ -161,7 +161,7 @@ class _Cutter:
         self._alive = ~record_dead[number_of]  # atoms without a number read the last entry, which never dies
         self._roots = comb.units.roots
         self._batch = batch_family(comb.flow, self._roots)
-        self._cache: dict[int, tuple[npt.NDArray[np.bool_], bool, bool]] = {}
+        self._cache: dict[int, tuple[npt.NDArray[np.int64], tuple[npt.NDArray[np.bool_], bool, bool]]] = {}
         self._batch_node: Node | None = None
         self._new: dict[Node, Node] = {}
 
@@ -175,15 +175,19 @@ class _Cutter:
         assert label is not None
         return self._state(label)[0]
 
-    def is_cut(self, label: Label) -> bool:
+    def is_cut(self, label: Any) -> bool:
+        if isinstance(label, Varying):
+            label = label.atoms.reshape(-1)
         return label is not None and self._state(label)[1]
 
     def living(self, label: Label) -> npt.NDArray[np.int64] | None:
         return np.flatnonzero(self.alive(label)) if label is not None and self.is_cut(label) else None
 
-    def size(self, label: Label, dense: int) -> Size:
+    def size(self, label: Any, dense: int) -> Size:
         if label is None:
             return dense
+        if isinstance(label, Varying):  # living rows are equally long
+            return int(self._alive[self._roots[label.atoms]].sum(-1).max())
         alive, _, batch = self._state(label)
         count = int(alive.sum())
         if not batch:
@@ -264,12 +268,13 @@ class _Cutter:
         self._graph.set_codegen(_PyTreeCodeGen(_PyTreeInfo(args, spec_in, spec_out)))
 
     def _state(self, label: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], bool, bool]:
-        known = self._cache.get(id(label))
+        known = self._cache.get(id(label))  # the label is kept beside its state: an id is only good while it lives
         if known is None:
             roots = self._roots[label]
             alive = self._alive[roots]
-            known = self._cache[id(label)] = (alive, not bool(alive.all()), bool(self._batch[roots].any()))
-        return known
+            state = (alive, not bool(alive.all()), bool(self._batch[roots].any()))
+            known = self._cache[id(label)] = (label, state)
+        return known[1]
 
 
 def _has_batch_axis(node: Node) -> bool:

@@ -48,12 +48,13 @@ def matmul(flow: Flow, call: Call) -> Labels:
 
 
 def _matmul(flow: Flow, node: Node, a: Node, b: Node) -> Labels:
-    la, lb, sa, sb = flow.of(a), flow.of(b), flow.shape(a), flow.shape(b)
+    la, lb, sa, sb = flow.raw(a), flow.raw(b), flow.shape(a), flow.shape(b)
     if len(sa) < 2 or len(sb) < 2:
         raise Unruled
+    # The rows first: channels of two heads can only be told to be alike once the heads are.
+    lead = flow.broadcast([(la[:-2], sa[:-2]), (lb[:-2], sb[:-2])], node) if len(sa) > 2 or len(sb) > 2 else []
     if sa[-1] > 1:
         _contract(flow, node, (a, la[-1]), (b, lb[-2]))
-    lead = flow.broadcast([(la[:-2], sa[:-2]), (lb[:-2], sb[:-2])], node) if len(sa) > 2 or len(sb) > 2 else []
     for label in lead:
         flow.head(label)
     # A removed row is zero when `a` is zero there, a removed column when `b` is, a removed head when either is.
@@ -72,10 +73,8 @@ def _matmul(flow: Flow, node: Node, a: Node, b: Node) -> Labels:
 def attention(flow: Flow, call: Call) -> Labels:
     """softmax(q k^T * scale + mask) v over (..., heads, tokens, channels); tokens carry nothing that may go."""
     q, k, v, mask = call["query"], call["key"], call["value"], call.get("attn_mask")
-    lq, lk, lv = flow.of(q), flow.of(k), flow.of(v)
+    lq, lk, lv = flow.raw(q), flow.raw(k), flow.raw(v)
     sq, sk, sv = flow.shape(q), flow.shape(k), flow.shape(v)
-    if sq[-1] > 1:
-        _contract(flow, call.node, (q, lq[-1]), (k, lk[-1]))
     for label in (lk[-2], lv[-2], lq[-2]):
         flow.lock(label, f"tokens of an attention in {flow.where(call.node)}")
     grouped = call.get("enable_gqa", False) and sq[-3] != sk[-3]
@@ -90,6 +89,8 @@ def attention(flow: Flow, call: Call) -> Labels:
         lead = flow.broadcast([(lead, flow.shape(call.node)[:-2]), (lm[:-2], sm[:-2])], call.node)
     for label in lead:
         flow.head(label)
+    if sq[-1] > 1:  # the heads first: their channels can only be told to be alike once they are
+        _contract(flow, call.node, (q, lq[-1]), (k, lk[-1]))
     flow.silent[call.node] = flow.silent.get(v, False)
     sizes = list(zip(flow.shape(call.node)[:-2], lead, strict=True))
     tokens = [(sq[-2], None), (sk[-2], None)]
@@ -114,7 +115,7 @@ def _grouped_heads(
 @rewrite("scaled_dot_product_attention")
 def pin_scale(cut: Cutting, call: Call, new: Node) -> None:
     """The scale follows the channels unless it is given; a pruned model keeps the dense one (design: pinned values)."""
-    if call.get("scale") is None and cut.is_cut(cut.flow.of(call["query"])[-1]):
+    if call.get("scale") is None and cut.is_cut(cut.flow.raw(call["query"])[-1]):
         cut.set(new, "scale", float(cut.flow.shape(call["query"])[-1] ** -0.5))
 
 

@@ -48,7 +48,7 @@ def _grouped(
     group_out, _ = flow.boxes.split(out, [groups, width // groups], where)
     flow.tie(group_in, group_out, node)
     if channels > groups:
-        flow.tie(within, column, node)
+        flow.tie(within, column, node)  # every group reads the same columns of the weight
 
 
 @rule(*_TRANSPOSED)

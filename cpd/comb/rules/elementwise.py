@@ -37,7 +37,7 @@ def keep_zero(flow: Flow, call: Call) -> Labels:
     flow.silent[call.node] = flow.silent.get(call.node.args[0], False)  # type: ignore[arg-type]
     if call.name == "hardtanh" and not (call["min_val"] <= 0 <= call["max_val"]):
         flow.silent[call.node] = False
-    return flow.of(call.node.args[0])
+    return flow.raw(call.node.args[0])
 
 
 @rule(*_LOSE_ZERO)
@@ -47,7 +47,7 @@ def lose_zero(flow: Flow, call: Call) -> Labels:
         low, high = call.get("min", 0), call.get("max", 0)
         numbers = all(isinstance(v, (int, float)) for v in (low, high))
         flow.silent[call.node] = bool(numbers and low <= 0 <= high and flow.silent.get(call["self"], False))
-    return flow.of(call.node.args[0])
+    return flow.raw(call.node.args[0])
 
 
 @rule("pow")
@@ -129,7 +129,7 @@ def _meet(flow: Flow, call: Call, operands: list[Any]) -> Labels:
     tensors = [value for value in operands if flow.is_tensor(value)]
     if not tensors:
         raise Unruled
-    return flow.broadcast([(flow.of(t), flow.shape(t)) for t in tensors], call.node)
+    return flow.broadcast([(flow.raw(t), flow.shape(t)) for t in tensors], call.node)
 
 
 def _silent(flow: Flow, value: Any) -> bool:

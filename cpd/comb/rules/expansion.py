@@ -30,7 +30,7 @@ def expand(flow: Flow, call: Call) -> Labels:
 @rewrite("expand", "broadcast_to")
 def expanded_left(cut: Cutting, call: Call, new: Node) -> None:
     """Axes that were wide already stay as they come (-1), the others get their living size."""
-    labels, before, after = cut.flow.of(call.node), cut.flow.shape(call["self"]), cut.flow.shape(call.node)
+    labels, before, after = cut.flow.raw(call.node), cut.flow.shape(call["self"]), cut.flow.shape(call.node)
     shift = len(after) - len(before)
     sizes: list[Size] = []
     for i, (label, n) in enumerate(zip(labels, after, strict=True)):
@@ -61,7 +61,7 @@ def repeat(flow: Flow, call: Call) -> Labels:
 def times_left(cut: Cutting, call: Call, new: Node) -> None:
     """Where a single position was repeated, as often as there are living positions."""
     times = list(call.node.args[1])  # type: ignore[arg-type]
-    labels, before, after = cut.flow.of(call.node), cut.flow.shape(call["self"]), cut.flow.shape(call.node)
+    labels, before, after = cut.flow.raw(call.node), cut.flow.shape(call["self"]), cut.flow.shape(call.node)
     lead, missing = len(after) - len(times), len(after) - len(before)
     sizes: list[Size] = []
     for i, n in enumerate(times, start=lead):
@@ -90,7 +90,7 @@ def interleave_left(cut: Cutting, call: Call, new: Node) -> None:
     """Where a single position was repeated, as often as there are living positions."""
     axis = call["dim"]
     if cut.flow.shape(call["self"])[axis] == 1:
-        cut.set(new, "repeats", cut.size(cut.flow.of(call.node)[axis], cut.flow.shape(call.node)[axis]))
+        cut.set(new, "repeats", cut.size(cut.flow.raw(call.node)[axis], cut.flow.shape(call.node)[axis]))
 
 
 _ALIKE = (
@@ -119,7 +119,7 @@ def made(flow: Flow, call: Call) -> Labels:
 @rewrite(*_ALIKE)
 def made_left(cut: Cutting, call: Call, new: Node) -> None:
     """The size follows what the value meets."""
-    sizes = [cut.size(a, n) for a, n in zip(cut.flow.of(call.node), cut.flow.shape(call.node), strict=True)]
+    sizes = [cut.size(a, n) for a, n in zip(cut.flow.raw(call.node), cut.flow.shape(call.node), strict=True)]
     cut.set(new, "size", sizes)
 
 

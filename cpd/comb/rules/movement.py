@@ -12,14 +12,14 @@ import torch
 from torch.fx import Node
 
 from cpd.comb.flow import Call, Flow, Labels
-from cpd.comb.labels import IntArray, Label
+from cpd.comb.labels import IntArray, Label, Varying
 from cpd.comb.rules.registry import Cutting, Unruled, rewrite, rule
 
 
 @rule("permute", "movedim")
 def permute(flow: Flow, call: Call) -> Labels:
     """Axes in another order."""
-    labels = _pass(flow, call, "self")
+    labels = _rows(flow, call)
     if call.name == "movedim":
         raise Unruled
     return [labels[d] for d in call["dims"]]
@@ -28,7 +28,7 @@ def permute(flow: Flow, call: Call) -> Labels:
 @rule("transpose", "swapaxes", "t", "mT", "numpy_T")
 def transpose(flow: Flow, call: Call) -> Labels:
     """Two axes swapped."""
-    labels = _pass(flow, call, "self")
+    labels = _rows(flow, call)
     first, second = (call["dim0"], call["dim1"]) if call.name == "transpose" else (-1, -2)
     if len(labels) > 1:
         labels[first], labels[second] = labels[second], labels[first]
@@ -38,13 +38,14 @@ def transpose(flow: Flow, call: Call) -> Labels:
 @rule("slice")
 def slices(flow: Flow, call: Call) -> Labels:
     """A run of positions of one axis; they are treated apart from the rest of it."""
-    labels = _pass(flow, call, "self")
+    labels = _rows(flow, call)
     axis = call["dim"]
-    label = labels[axis]
+    label = labels[axis] = flow.boxes.plain(labels[axis])
     if label is not None:
         size = len(label)
         taken = _range(call, size)
         if len(taken) < size:
+            labels = _narrowed(flow, labels, axis, taken)
             label = label[taken]
             if not flow.is_batch(label):
                 flow.atoms.treat(label, f"{call.node.name}")
@@ -83,29 +84,29 @@ def _range(call: Call, size: int) -> IntArray:
 @rule("select")
 def select(flow: Flow, call: Call) -> Labels:
     """One position of an axis, which must stay."""
-    labels = _pass(flow, call, "self")
-    flow.lock(labels[call["dim"]], f"one position is taken in {flow.where(call.node)}")
-    del labels[call["dim"]]
-    return labels
+    labels = _rows(flow, call)
+    axis, place = call["dim"], call["index"]
+    flow.lock(labels[axis], f"one position is taken in {flow.where(call.node)}")
+    return _picked(flow, labels, axis, place % flow.shape(call["self"])[axis])
 
 
 @rule("unbind")
 def unbind(flow: Flow, call: Call) -> list[Labels]:
     """Every position of an axis becomes a value of its own."""
-    labels = _pass(flow, call, "self")
-    flow.lock(labels[call["dim"]], f"its positions are taken one by one in {flow.where(call.node)}")
-    del labels[call["dim"]]
-    return [list(labels) for _ in call.node.meta["val"]]
+    labels, axis = _rows(flow, call), call["dim"]
+    flow.lock(labels[axis], f"its positions are taken one by one in {flow.where(call.node)}")
+    return [_picked(flow, labels, axis, i) for i in range(len(call.node.meta["val"]))]
 
 
 @rule("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes")
 def split(flow: Flow, call: Call) -> list[Labels]:
     """An axis cut in runs; each run is treated apart from the others."""
-    labels, axis = _pass(flow, call, "self"), call["dim"]
+    labels, axis = _rows(flow, call), call["dim"]
+    label = labels[axis] = flow.boxes.plain(labels[axis])
     results, start = [], 0
     for number, part in enumerate(call.node.meta["val"]):
-        row, size = list(labels), part.shape[axis]
-        label = labels[axis]
+        size = part.shape[axis]
+        row = _narrowed(flow, labels, axis, np.arange(start, start + size))
         if label is not None:
             piece = label[start : start + size]
             if not flow.is_batch(piece):
@@ -303,3 +304,34 @@ def meshgrid(flow: Flow, call: Call) -> list[Labels]:
 def _pass(flow: Flow, call: Call, name: str) -> Labels:
     flow.silent[call.node] = flow.silent.get(call[name], False)
     return flow.of(call[name])
+
+
+def _rows(flow: Flow, call: Call) -> Labels:
+    """As `_pass`, for operators that keep the rows of a varying label apart."""
+    flow.silent[call.node] = flow.silent.get(call["self"], False)
+    return flow.raw(call["self"])
+
+
+def _narrowed(flow: Flow, labels: Labels, axis: int, positions: IntArray) -> Labels:
+    """Labels after axis `axis` was cut to `positions`, as those see it that vary with it."""
+    row = labels[axis]
+    result = list(labels)
+    for i, label in enumerate(labels):
+        if isinstance(label, Varying) and row is not None:
+            at = [n for n, c in enumerate(label.context) if flow.boxes.same(c, row)]
+            if at:
+                result[i] = label.take(at[0], positions)
+    return result
+
+
+def _picked(flow: Flow, labels: Labels, axis: int, place: int) -> Labels:
+    """Labels after one position of axis `axis` was taken and the axis is gone."""
+    row = labels[axis]
+    result = list(labels)
+    for i, label in enumerate(labels):
+        if isinstance(label, Varying) and row is not None:
+            at = [n for n, c in enumerate(label.context) if flow.boxes.same(c, row)]
+            if at:
+                result[i] = label.take(at[0], place)
+    del result[axis]
+    return result

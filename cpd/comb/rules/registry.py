@@ -24,13 +24,13 @@ class Cutting(Protocol):
 
     flow: Flow
 
-    def size(self, label: Label, dense: int) -> Size:
+    def size(self, label: Any, dense: int) -> Size:
         """New size of an axis that had `dense` positions."""
 
     def alive(self, label: Label) -> npt.NDArray[np.bool_]:
         """Which positions of a labelled axis live."""
 
-    def is_cut(self, label: Label) -> bool:
+    def is_cut(self, label: Any) -> bool:
         """Whether any position of the axis is gone."""
 
     def set(self, new: Node, name: str, value: Any) -> None:

@@ -18,7 +18,7 @@ def view(flow: Flow, call: Call) -> Labels:
     """Positions keep their order, the shape changes."""
     x = call["self"]
     flow.silent[call.node] = flow.silent.get(x, False)
-    return flow.boxes.reshape(flow.of(x), flow.shape(x), flow.shape(call.node), flow.where(call.node))
+    return flow.boxes.reshape(flow.raw(x), flow.shape(x), flow.shape(call.node), flow.where(call.node))
 
 
 @rewrite(*_SIZED)
@@ -28,7 +28,7 @@ def sizes_left(cut: Cutting, call: Call, new: Node) -> None:
     cut.set(
         new,
         name,
-        inferred([cut.size(a, n) for a, n in zip(cut.flow.of(call.node), cut.flow.shape(call.node), strict=True)]),
+        inferred([cut.size(a, n) for a, n in zip(cut.flow.raw(call.node), cut.flow.shape(call.node), strict=True)]),
     )
 
 
@@ -36,7 +36,7 @@ def sizes_left(cut: Cutting, call: Call, new: Node) -> None:
 def parts_left(cut: Cutting, call: Call, new: Node) -> None:
     """The sizes that one axis is split into."""
     first = call["dim"] % len(cut.flow.shape(call["self"]))
-    labels, shape = cut.flow.of(call.node), cut.flow.shape(call.node)
+    labels, shape = cut.flow.raw(call.node), cut.flow.shape(call.node)
     parts = range(first, first + len(call["sizes"]))
     cut.set(new, "sizes", inferred([cut.size(labels[i], shape[i]) for i in parts]))
 
