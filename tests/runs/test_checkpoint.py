@@ -246,7 +246,6 @@ def test_kills_aimed_at_the_write_never_tear_a_checkpoint(tmp_path):
             step += 1
             save_checkpoint(tmp_path, state(step), step)
 
-    torch.set_num_threads(1)
     dice, reached, torn = random.Random(1), 0, 0
     for _ in range(60):
         pid = in_child(save_for_ever)
