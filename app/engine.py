@@ -36,6 +36,11 @@ def submit(project: Project, kind: str, options: Mapping[str, Any], seed: int = 
     return launcher.submit(state.workspace(), project.spec(kind, seed, options))
 
 
+def submit_again(project: Project, kind: str, options: Mapping[str, Any]) -> None:
+    """`submit` as the callback of a button."""
+    submit(project, kind, options)
+
+
 def prepare(project: Project) -> None:
     """What a new project needs first: its groups and its baseline."""
     submit(project, "comb", COMB)

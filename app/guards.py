@@ -40,5 +40,5 @@ def comb(project: Project) -> state.Combed:
     chrome.note("This model has not been combed", "Combing traces the model once and finds which units must leave together.", "account_tree")
     with st.container(horizontal=True, horizontal_alignment="center"):
         st.button("Comb the model", type="primary", icon=":material/account_tree:", key="guard.comb",
-                  on_click=engine.submit, args=(project, "comb", engine.COMB))  # fmt: skip
+                  on_click=engine.submit_again, args=(project, "comb", engine.COMB))  # fmt: skip
     st.stop()

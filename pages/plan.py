@@ -11,7 +11,7 @@ import streamlit as st
 from app import desk as desks
 from app import guards, palette, state
 from app.charts.ratios import ratio_by_depth
-from app.draft import rows
+from app.draft import Draft, rows
 from app.numbers import count, percent, plural
 from app.widgets import chrome
 from cpd.errors import CpdError, PlanError
@@ -79,7 +79,7 @@ def from_upload() -> None:
         if plan.criterion and desk.scores(plan.criterion) is None:
             raise PlanError(f"{file.name}: its units were chosen by {plan.criterion!r}, which has not been scored here; "
                             "score it on the Importance screen, then upload the plan again.")  # fmt: skip
-        desk.apply(desks.Draft.of(plan))
+        desk.apply(Draft.of(plan))
     except CpdError as error:
         desks.say(error)
 

@@ -18,6 +18,7 @@ from cpd.runs.store import Run
 
 KINDS = ("distill",)
 PLAN, TARGET = "The current plan", "A target"
+TARGETS = {"macs": "MACs", "params": "Parameters"}
 
 project = guards.project()
 chrome.head("Run", "Prune while distilling: the dense model teaches the network that is left after each cut. The run goes on in the "
@@ -54,9 +55,9 @@ def launch_card() -> None:
                 st.caption(":material/info: The plan cuts nothing yet. Choose ratios on the Plan screen, or prune down to a target.")
         else:
             a, b = st.columns(2)
-            name = a.selectbox("Of", ["macs", "params"], key="run.target.name", format_func={"macs": "MACs", "params": "Parameters"}.get, persist_state="session")
+            name = a.selectbox("Of", list(TARGETS), key="run.target.name", format_func=TARGETS.__getitem__, persist_state="session")
             stays = b.number_input("Share that stays, %", 1, 99, 25, key="run.target.share", persist_state="session")
-    settings, seed, problem = budget()
+    settings, seed, problem = budget(project)
     options: dict[str, Any] = {**settings, "plan": None, "target": None}
     if what == PLAN and plan is not None:
         options["plan"] = json.loads(plan.to_json())
@@ -100,7 +101,8 @@ def run_table(runs: list[Run], shown: str) -> None:
 runs = engine.runs(project, KINDS)
 active = [run for run in runs if not run.is_over]
 asked = st.query_params.get(state.RUN, "")
-shown = next((run for run in runs if run.id == asked), (list(reversed(active)) or runs or [None])[0])
+newest: list[Run] = [*reversed(active), *runs]
+shown = next((run for run in runs if run.id == asked), newest[0] if newest else None)
 if asked and (shown is None or shown.id != asked):
     st.warning(f"This project has no run {asked!r}; showing the newest instead.", icon=":material/link_off:")
 if shown is not None:

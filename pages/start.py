@@ -106,7 +106,7 @@ def opened(project: Project) -> None:
             with st.container(horizontal=True):
                 for kind in missing:
                     st.button({"comb": "Comb again", "measure": "Measure again"}[kind], key=f"start.{kind}", icon=":material/refresh:",
-                              on_click=engine.submit, args=(project, kind, AGAIN[kind]))  # fmt: skip
+                              on_click=engine.submit_again, args=(project, kind, AGAIN[kind]))  # fmt: skip
                 st.button("Correct the project's details", icon=":material/edit:", key="start.correct", on_click=correct, args=(project,))
     if progress.combed:
         chrome.onward(steps.following(progress))

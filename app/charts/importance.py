@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import plotly.graph_objects as go
 
 from app import palette
@@ -12,7 +13,8 @@ from app.charts.frame import empty, framed
 
 RANK = "Rank within the group (best unit left, worst right)"
 RELATIVE = "Score ÷ mean"
-Curves = Mapping[str, Sequence[float]]
+Values = Sequence[float] | npt.NDArray[np.float64]
+Curves = Mapping[str, Values]
 
 
 def sorted_curves(scores: Curves, selected: str = "", kept: Mapping[str, int] | None = None, *, height: int = 340, dark: bool = False) -> go.Figure:
@@ -49,7 +51,7 @@ def sorted_curves(scores: Curves, selected: str = "", kept: Mapping[str, int] | 
     return fig
 
 
-def curve(scores: Sequence[float]) -> tuple[list[float], list[float]]:
+def curve(scores: Values) -> tuple[list[float], list[float]]:
     """Ranks 0..1 and scores from best to worst, divided by their mean."""
     values = np.sort(np.asarray(scores, np.float64))[::-1]
     mean = float(values.mean()) or 1.0
@@ -103,14 +105,14 @@ def rank_map(scores: Curves, kept: Mapping[str, int] | None = None, *, columns: 
     return fig
 
 
-def resampled(scores: Sequence[float], columns: int) -> np.ndarray:
+def resampled(scores: Values, columns: int) -> npt.NDArray[np.float64]:
     """(columns,) sorted, mean-divided scores at evenly spaced ranks: the unit that each column falls on."""
     values = np.asarray(curve(scores)[1])
     at = np.minimum((np.arange(columns) * len(values)) // columns, len(values) - 1)
     return values[at]
 
 
-def agreement(names: Sequence[str], matrix: np.ndarray, *, dark: bool = False) -> go.Figure:
+def agreement(names: Sequence[str], matrix: npt.NDArray[np.float64], *, dark: bool = False) -> go.Figure:
     """Rank correlation between criteria, -1..1, as a small labelled matrix."""
     fig = go.Figure(
         go.Heatmap(z=matrix, x=list(names), y=list(names), text=np.round(matrix, 2), texttemplate="%{text:.2f}", zmin=-1, zmax=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -21,7 +22,7 @@ from cpd.runs.project import Project
 
 Recorded = Mapping[str, store.Series]
 PLAIN = {"displayModeBar": False}
-BADGES = {
+BADGES: dict[str, tuple[Any, str]] = {
     "queued": ("gray", ":material/hourglass_empty:"),
     "running": ("blue", ":material/progress_activity:"),
     "stopping": ("orange", ":material/stop_circle:"),
@@ -54,7 +55,7 @@ def header(run: store.Run) -> None:
     with st.container(border=True):
         left, right = st.columns([5, 1], vertical_alignment="center")
         with left, st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.badge(run.state, icon=icon, color=colour)  # type: ignore[arg-type]
+            st.badge(run.state, icon=icon, color=colour)
             st.markdown(f"**{run.id}**")
             st.caption(summary(run))
         with right:
@@ -154,17 +155,17 @@ def tiles(recorded: Recorded, whole: Mapping[int, float | None], teacher: float 
     """The newest values beside the dense model's."""
     top1 = last(recorded, "val/top1")
     macs, params = last(recorded, "cost/macs"), last(recorded, "cost/params")
-    look = {"border": True, "height": "stretch"}
+    look: dict[str, Any] = {"border": True, "height": "stretch"}
     with st.grid(5, gap="small", min_column_width=150):
         st.metric("Accuracy (top-1)", percent(top1, 2), points(top1 - teacher) if top1 is not None and teacher is not None else None, help=TERMS["top1"],
-                  delta_description=f"vs {percent(teacher)}" if teacher is not None else None, **look)  # type: ignore[arg-type] # fmt: skip
-        st.metric("MACs", percent(macs), f"{100 * (macs - 1):+.1f} %" if macs is not None and macs < 1 else None, delta_color="inverse", help=TERMS["macs"], **look)  # type: ignore[arg-type]
+                  delta_description=f"vs {percent(teacher)}" if teacher is not None else None, **look) # fmt: skip
+        st.metric("MACs", percent(macs), f"{100 * (macs - 1):+.1f} %" if macs is not None and macs < 1 else None, delta_color="inverse", help=TERMS["macs"], **look)
         st.metric("Parameters", percent(params), f"{100 * (params - 1):+.1f} %" if params is not None and params < 1 else None, delta_color="inverse",
-                  help=TERMS["parameters"], **look)  # type: ignore[arg-type] # fmt: skip
+                  help=TERMS["parameters"], **look) # fmt: skip
         for batch in (1, 32):
             now, before = last(recorded, f"latency/ms_b{batch}"), whole[batch]
             st.metric(f"Latency, batch {batch}", milliseconds(now), change(before, now) if now and before and now != before else None,
-                      delta_color="inverse", help=TERMS["latency"], delta_description=f"dense {milliseconds(before)}" if before and now else None, **look)  # type: ignore[arg-type] # fmt: skip
+                      delta_color="inverse", help=TERMS["latency"], delta_description=f"dense {milliseconds(before)}" if before and now else None, **look) # fmt: skip
 
 
 def line(recorded: Recorded, name: str, title: str, colour: str, *, markers: bool = False, dash: str = "solid") -> Series:

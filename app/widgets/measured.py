@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from app.numbers import DASH, count, milliseconds, percent, points, three, times
@@ -26,7 +28,7 @@ def conditions(row: Measurement) -> str:
 
 def baseline_card(row: Measurement) -> None:
     """Accuracy, size and latency of the dense model."""
-    quiet = {"delta_color": "off", "delta_arrow": "off", "border": True, "height": "stretch"}
+    quiet: dict[str, Any] = {"delta_color": "off", "delta_arrow": "off", "border": True, "height": "stretch"}
     with st.container(border=True):
         st.subheader("Baseline: the dense model as it is", anchor=False)
         with st.grid(5, gap="small", min_column_width=150):
@@ -43,7 +45,7 @@ def baseline_card(row: Measurement) -> None:
 
 def before_after(dense: Measurement, pruned: Measurement) -> None:
     """Both models measured the same way, and what changed."""
-    look = {"border": True, "height": "stretch"}
+    look: dict[str, Any] = {"border": True, "height": "stretch"}
     with st.grid(5, gap="small", min_column_width=150):
         if pruned.top1 is not None and dense.top1 is not None:
             st.metric("Accuracy (top-1)", percent(pruned.top1, 2), points(pruned.top1 - dense.top1), help=TERMS["top1"],
@@ -83,8 +85,8 @@ def comparison(dense: Measurement, pruned: Measurement) -> dict[str, list[str]]:
     for entry in pruned.latency:
         before = dense.at(entry.batch)
         if before:
-            values = [f"{milliseconds(e.median_ms)} ({spread(e)})" for e in (before, entry)]
-            rows.append((f"Latency at batch {entry.batch} (10th{DASH}90th percentile)", *values, f"{times(before.median_ms / entry.median_ms)} speed-up"))  # type: ignore[arg-type]
+            dense_ms, pruned_ms = (f"{milliseconds(e.median_ms)} ({spread(e)})" for e in (before, entry))
+            rows.append((f"Latency at batch {entry.batch} (10th{DASH}90th percentile)", dense_ms, pruned_ms, f"{times(before.median_ms / entry.median_ms)} speed-up"))
     return {title: [row[at] for row in rows] for at, title in enumerate(("Quantity", "Dense", "Pruned", "Change"))}
 
 

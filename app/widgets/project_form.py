@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import streamlit as st
 
@@ -45,7 +46,7 @@ def create() -> None:
 
 def project_form() -> None:
     """Model, weights, settings, data, device, name; and the button that starts combing and measuring."""
-    keep = {"persist_state": "session"}
+    keep: dict[str, Any] = {"persist_state": "session"}
     left, right = st.columns(2, gap="medium")
     with left:
         st.text_input("Model", key="form.model", placeholder="timm:resnet18", **keep,

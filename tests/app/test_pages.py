@@ -13,7 +13,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetStates
 
 from cpd.prune.cost import CostModel
 from cpd.prune.plan import Plan, uniform_plan
-from cpd.runs.project import list_projects, project_folder
+from cpd.runs.project import create_project, list_projects, project_folder
 from cpd.runs.store import Store
 from cpd.runs.workspace import database
 from cpd.tasks.demos import DEMOS
@@ -320,7 +320,7 @@ def test_run_starts_with_a_target_and_the_address_finds_it_again(open_page, proj
     at = open_page("run", project=made.id)
     assert "No run yet" in texts(at, "markdown")
     at.number_input(key="run.target.share").set_value(40)
-    at.number_input(key="budget.epochs").set_value(2.0)
+    at.number_input(key=f"budget.{made.id}.epochs").set_value(2.0)
     at.run()
     at.button(key="run.start").click().run()
     assert not at.exception
@@ -333,6 +333,17 @@ def test_run_starts_with_a_target_and_the_address_finds_it_again(open_page, proj
     again = open_page("run", project=made.id, run=run.id)  # another tab, or the app restarted
     assert run.id in texts(again, "markdown")
     assert again.button(key=f"stop.{run.id}")
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_a_demo_begins_with_the_budget_that_suits_it(open_page, home):
+    demo = DEMOS[0]
+    made = create_project(home, demo.title, demo.model, str(demo.weights), dict(demo.settings), demo.data)
+    synthetic.chain().save(project_folder(home, made.id))
+    at = open_page("run", project=made.id)
+    at.button(key="run.start").click().run()
+    options = store(home).list_runs(made.id)[0].spec.options
+    assert {name: options[name] for name in demo.run} == dict(demo.run)
 
 
 def test_run_takes_the_current_plan_along(open_page, project, home):
@@ -411,9 +422,10 @@ def test_a_failed_run_says_why_and_can_go_on(open_page, project, home):
 
 
 def test_impossible_settings_are_refused_in_place(open_page, project):
-    at = open_page("run", project=project().id)
+    made = project()
+    at = open_page("run", project=made.id)
     for name in ("task", "soft_logits", "hard_labels", "features"):
-        at.number_input(key=f"budget.loss.{name}").set_value(0.0)
+        at.number_input(key=f"budget.{made.id}.loss.{name}").set_value(0.0)
     at.run()
     assert "losses" in texts(at, "error")
     assert at.button(key="run.start").disabled
