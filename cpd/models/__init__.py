@@ -9,6 +9,7 @@
     factory.py   the user's own file
     weights.py   safetensors and state dicts into a module, checked
     bundle.py    pruned models as one safetensors file
+    header.py    what such a file says of itself, checked
     example.py   example inputs
 """
 

@@ -11,37 +11,22 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from cpd import __version__
 from cpd.errors import CpdError, ModelError, StorageError
+from cpd.models.header import SCHEMA, Header, check_size, read_header
 from cpd.prune.plan import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 FILE = "model.safetensors"
-SCHEMA = 1
 _PLACES = ("", "bundle")  # where a folder holds its bundle: itself, or below it where it is a run's
-_LARGEST = 1 << 16  # of any number in the settings of a file that somebody else made
-_MOST_SETTINGS = 64
-# What the libraries' builders would fetch, open or run; a bundle's own tensors replace all of it.
-_REFUSED = ("pretrained", "checkpoint", "cache", "weights", "url", "path", "file", "hf_hub", "custom_load", "scriptable")
-
-
-@dataclass(frozen=True)
-class Header:
-    """What a bundle says of itself: the dense architecture, and the plan that cut it (None: not cut)."""
-
-    spec: str
-    settings: Mapping[str, Any]
-    plan: Plan | None
-    version: str
 
 
 def save_bundle(path: str | Path, module: nn.Module, spec: str, settings: Mapping[str, Any] | None, plan: Plan | None) -> Path:
@@ -97,38 +82,6 @@ def bundle_file(path: Path) -> Path:
     raise ModelError(f"{path}: holds no {FILE}; give the folder of a pruned model.")
 
 
-def read_header(file: Path) -> Header | None:
-    """What a safetensors file says of itself, every part checked; None where no bundle wrote it.
-
-    Raises:
-        ModelError: damaged, of another schema, or made to do harm.
-    """
-    if file.suffix != ".safetensors":
-        return None
-    try:
-        with safe_open(file, framework="pt") as opened:
-            text = (opened.metadata() or {}).get("cpd")
-    except (SafetensorError, OSError) as error:
-        raise ModelError(f"{file}: is damaged or not a safetensors file ({str(error)[:160]}).") from error
-    if text is None:
-        return None
-    try:
-        head = json.loads(text)
-        schema, spec, settings, plan = head["schema"], head["spec"], head["settings"], head["plan"]
-    except (ValueError, RecursionError, KeyError, TypeError) as error:
-        raise ModelError(f"{file}: its header is damaged ({type(error).__name__}: {error}).") from error
-    if schema != SCHEMA:
-        raise ModelError(f"{file}: has bundle schema {schema!r}, this version reads {SCHEMA}; write it again with this version.")
-    if not isinstance(spec, str) or not isinstance(settings, dict):
-        raise ModelError(f"{file}: its header names no architecture.")
-    _check_settings(settings, file)
-    try:
-        read = None if plan is None else Plan.from_json(json.dumps(plan), f"{file}")
-    except (CpdError, ValueError, TypeError) as error:
-        raise ModelError(f"{file}: its plan is damaged ({error}).") from error
-    return Header(spec, settings, read, str(head.get("version", "")))
-
-
 def load_bundle(file: Path, settings: Mapping[str, Any] | None = None) -> tuple[nn.Module, tuple[Tensor, ...]]:
     """The pruned model of a bundle, in eval mode, and example inputs.
 
@@ -151,6 +104,7 @@ def load_bundle(file: Path, settings: Mapping[str, Any] | None = None) -> tuple[
 
     from cpd.models.load import build
 
+    check_size(head, file)
     module, inputs = build(head.spec, dict(head.settings))
     return _cut(module, inputs, head, file), inputs
 
@@ -186,20 +140,3 @@ def _cut(module: nn.Module, inputs: tuple[Tensor, ...], head: Header, file: Path
         module = prune(module, combed, head.plan)
     fill(module, read_tensors(file), str(file), head.spec)
     return module.eval()
-
-
-def _check_settings(settings: Mapping[str, Any], file: Path) -> None:
-    """Plain and modest values only, and nothing that a library's builder would fetch, open or run."""
-    if len(settings) > _MOST_SETTINGS:
-        raise ModelError(f"{file}: its header has {len(settings)} settings; no architecture takes so many.")
-    for key, value in settings.items():
-        values = value if isinstance(value, list) else [value]
-        plain = len(values) <= _MOST_SETTINGS and all(_is_modest(v) for v in values)
-        if not plain or any(word in key for word in _REFUSED):
-            raise ModelError(f"{file}: its header sets {key[:40]!r}, which no bundle of ours does; it is not opened.")
-
-
-def _is_modest(value: Any) -> bool:
-    if isinstance(value, str):
-        return len(value) <= 64
-    return value is None or isinstance(value, bool) or (isinstance(value, (int, float)) and abs(value) <= _LARGEST)

@@ -16,7 +16,7 @@ BATCH = 2  # a batch of 1 would be taken for a constant by the tracer
 def image_batch(channels: int, height: int, width: int) -> tuple[Tensor, ...]:
     """(2, channels, height, width) of normal noise, the same at every call."""
     generator = torch.Generator().manual_seed(0)
-    return (torch.randn(BATCH, channels, height, width, generator=generator),)
+    return (torch.randn(BATCH, channels, height, width, generator=generator, device="cpu"),)
 
 
 def is_batch_of_images(inputs: tuple[Tensor, ...]) -> bool:

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 
 import cpd
 from cpd.errors import ModelError, StorageError
-from cpd.models.bundle import FILE, bundle_file, read_header, save_bundle
+from cpd.models.bundle import FILE, bundle_file, save_bundle
+from cpd.models.header import read_header
 
 SETTINGS = {"num_classes": 10, "in_chans": 1, "img_size": 32}
 CASES = {
@@ -135,6 +136,7 @@ HOSTILE = {
     "unknown model": (set_head(spec="timm:resnet1"), "no such model"), "another model": (set_head(spec="timm:test_byobnet"), "another model|cannot be built"),
     "fetches": (set_settings(pretrained=True), "pretrained"), "opens": (set_settings(checkpoint_path="/tmp/x.pt"), "checkpoint_path"),
     "overlays": (set_settings(pretrained_cfg_overlay={"url": "x"}), "pretrained_cfg"), "huge": (set_settings(num_classes=10**12), "num_classes"),
+    "endless": (set_settings(depth=60_000), "depth"), "wide": (set_settings(img_size=60_000), "img_size"),
     "nested": (set_settings(block_args={"a": 1}), "block_args"), "no plan": (deepen, "does not fit"),
     "plan of a list": (set_head(plan=[1]), "plan"), "other widths": (widen, "does not fit"), "other names": (rename, "another model"),
     "negative unit": (lambda h, t: h["plan"]["groups"][0].update(keep=[-1]), "plan"),
@@ -181,3 +183,9 @@ def test_what_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="settings"):
         save_bundle(tmp_path / "b", torch.nn.Linear(1, 1), "timm:x", {"act": torch.nn.ReLU}, None)
     assert not (tmp_path / "b").exists()
+
+
+def test_a_model_too_large_for_the_machine_is_refused_before_it_is_built(tmp_path: Path) -> None:
+    file = save_bundle(tmp_path, torch.nn.Linear(1, 1), "timm:vit_tiny_patch16_224", {"embed_dim": 60_000, "num_heads": 60, "depth": 900}, None)
+    with pytest.raises(ModelError, match="GiB of memory are free"):
+        cpd.load_model(file)

@@ -40,7 +40,8 @@ def normalisation(spec: str, channels: int) -> Normalisation:
 
 def _of_spec(spec: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     if spec and not spec.startswith(("timm:", "smp:")) and Path(spec).exists():
-        from cpd.models.bundle import bundle_file, read_header
+        from cpd.models.bundle import bundle_file
+        from cpd.models.header import read_header
 
         head = read_header(bundle_file(Path(spec)))
         spec = head.spec if head else ""
