@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from cpd import __version__
 from cpd.errors import CpdError, ModelError, StorageError
-from cpd.models.header import SCHEMA, Header, check_size, read_header
+from cpd.models.header import SCHEMA, Header, check_size, fetches, read_header
 from cpd.prune.plan import Plan
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def save_bundle(path: str | Path, module: nn.Module, spec: str, settings: Mappin
     """
     file = Path(path) if Path(path).suffix == ".safetensors" else Path(path) / FILE
     try:
-        plain = json.loads(json.dumps(dict(settings or {})))
+        plain = json.loads(json.dumps({key: value for key, value in (settings or {}).items() if not fetches(key)}))
     except TypeError as error:
         raise ModelError(f"{spec}: a bundle keeps settings as plain names and numbers ({error}).") from error
     head = {
@@ -98,7 +98,7 @@ def load_bundle(file: Path, settings: Mapping[str, Any] | None = None) -> tuple[
             f"{file}: was cut from {head.spec!r}, and code is never run on a bundle's word; give your own file as the "
             f"model and the bundle as its weights: FILE.py:NAME --weights {file}."
         )
-    other = [key for key, value in (settings or {}).items() if head.settings.get(key) != value]
+    other = [key for key, value in (settings or {}).items() if head.settings.get(key) != value and not fetches(key)]
     if other:
         raise ModelError(f"{file}: is bound to its own settings; leave out {', '.join(other)}.")
 

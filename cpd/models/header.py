@@ -20,8 +20,8 @@ _LAYERS = ("depth", "layer", "block", "repeat", "stage")
 _LARGEST_IMAGE = 1 << 12
 _MEMORY_SHARE = 0.5  # of the free memory that a dense architecture may take
 _MOST_SETTINGS = 64
-# What the libraries' builders would fetch, open or run; a bundle's own tensors replace all of it.
-_REFUSED = ("pretrained", "checkpoint", "cache", "weights", "url", "path", "file", "hf_hub", "custom_load", "scriptable")
+# What the libraries' builders would fetch or open; a bundle's own tensors replace all of it.
+_FETCHES = ("checkpoint_path", "cache_dir", "encoder_weights", "model_dir")
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ def read_header(file: Path) -> Header | None:
     return Header(spec, settings, read, str(head.get("version", "")))
 
 
+def fetches(key: str) -> bool:
+    """Whether a setting names weights to fetch or open, and so says nothing of the architecture."""
+    return key in _FETCHES or key.startswith("pretrained")
+
+
 def _check_settings(settings: Mapping[str, Any], file: Path) -> None:
     """Plain and modest values only, and nothing that a library's builder would fetch, open or run."""
     if len(settings) > _MOST_SETTINGS:
@@ -74,7 +79,7 @@ def _check_settings(settings: Mapping[str, Any], file: Path) -> None:
         values = value if isinstance(value, list) else [value]
         most = _LARGEST_IMAGE if key == "img_size" else _MOST_LAYERS if any(word in key for word in _LAYERS) else _LARGEST
         plain = len(values) <= _MOST_SETTINGS and all(_is_modest(v, most) for v in values)
-        if not plain or any(word in key for word in _REFUSED):
+        if not plain or fetches(key):
             raise ModelError(f"{file}: its header sets {key[:40]!r}, which no bundle of ours does; it is not opened.")
 
 

@@ -189,3 +189,15 @@ def test_a_model_too_large_for_the_machine_is_refused_before_it_is_built(tmp_pat
     file = save_bundle(tmp_path, torch.nn.Linear(1, 1), "timm:vit_tiny_patch16_224", {"embed_dim": 60_000, "num_heads": 60, "depth": 900}, None)
     with pytest.raises(ModelError, match="GiB of memory are free"):
         cpd.load_model(file)
+
+
+def test_settings_that_name_weights_stay_out_and_those_that_sound_alike_stay_in(tmp_path: Path) -> None:
+    settings = {"num_classes": 3, "drop_path_rate": 0.1, "pretrained_cfg_overlay": {"url": "x"}}
+    model, inputs = cpd.load_model("timm:test_vit", settings={"num_classes": 3, "drop_path_rate": 0.1})
+    file = save_bundle(tmp_path, model, "timm:test_vit", settings, None)
+    head = read_header(file)
+    assert head is not None
+    assert head.settings == {"num_classes": 3, "drop_path_rate": 0.1}
+    again, _ = cpd.load_model(file)
+    with torch.no_grad():
+        assert torch.equal(again(*inputs), model(*inputs))
