@@ -37,7 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         try_model(steps, arguments)
     if arguments.json:
         options.write_json(arguments.json, {"schema": 1, "well": steps.well, "steps": steps.rows})
-    return 0 if steps.well else 1
+    return steps.status
 
 
 class _Steps:
@@ -46,6 +46,7 @@ class _Steps:
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.rows: list[dict[str, Any]] = []
+        self.status = 0  # 2 where something that was asked for is not there, 1 where something is broken
 
     @property
     def well(self) -> bool:
@@ -57,9 +58,10 @@ class _Steps:
         try:
             ok, text = True, check()
         except CpdError as error:
-            ok, text = False, str(error)
+            ok, text, self.status = False, str(error), 2
         except Exception as error:  # noqa: BLE001  a check that breaks is a finding, not the end of the doctor
             ok, text = False, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            self.status = self.status or 1
         seconds = time.perf_counter() - start
         self.rows.append({"step": name, "ok": ok, "found": text, "seconds": round(seconds, 3)})
         if not self.quiet:

@@ -132,14 +132,14 @@ def test_doctor_takes_a_model_through_the_mill(net: str, capsys: pytest.CaptureF
     row = json.loads(capsys.readouterr().out)
     assert row["well"]
     assert [s["step"] for s in row["steps"]][-6:] == ["load", "comb", "certify", "cut", "train", "save, open"]
-    assert call("doctor", "timm:resnet19") == 1
+    assert call("doctor", "timm:resnet19") == 2
     assert "FAIL  load" in capsys.readouterr().out
 
 
 def test_doctor_fails_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CPD_HOME", str(tmp_path / "file" / "below"))
-    assert call("doctor") == 1
+    assert call("doctor") == 2
     assert "FAIL  workspace" in capsys.readouterr().out
 
 
