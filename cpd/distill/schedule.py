@@ -6,7 +6,8 @@ resumed run cuts as the uninterrupted one does.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import heapq
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from cpd.comb.record import CombRecord
 from cpd.errors import PlanError
 from cpd.prune.cost import CostModel
 from cpd.prune.plan import Constraints, GroupPlan, Plan, Scores, keep_top
-from cpd.prune.solve import Cut, check_target, cuts
+from cpd.prune.solve import Cut, check_target, next_cut
 
 Kept = dict[str, tuple[int, ...]]
 
@@ -85,7 +86,7 @@ class Schedule:
             return self._down_to(self.goal(event), keep, towards(self.model, scores, keep, self.plan.keep, self.chunks))
         # Finer at the end, so that the target is not overshot by most of a chunk.
         chunks = self.chunks * 4 if last else self.chunks
-        offered = cuts(self.model, scores, keep, self.quantity, self.constraints, chunks=chunks)
+        offered = downwards(self.model, scores, keep, self.quantity, self.constraints, chunks)
         return self._down_to(self.goal(event), keep, offered)
 
     def finished(self, keep: Kept) -> Plan:
@@ -127,52 +128,115 @@ def changes(before: Kept, after: Kept) -> tuple[GroupCut, ...]:
     )
 
 
-def towards(model: CostModel, scores: Scores, keep: Kept, wanted: Mapping[str, tuple[int, ...]], chunks: int) -> Iterator[Cut]:
-    """Chunks that lead from `keep` to exactly `wanted`, the least score for the cost it saves first.
+def downwards(
+    model: CostModel, scores: Scores, keep: Kept, quantity: str, constraints: Constraints, chunks: int
+) -> Iterator[Cut]:
+    """Chunks that make the network cheaper, the one that is worth least first, until nothing may go."""
+    dense = {g.name: g for g in model.record.groups if g.prunable}
 
-    Tied groups follow one another; units leave in ascending order of score, equally many of every block.
+    def offer(group: Group, now: Kept) -> Cut | None:
+        return next_cut(model, group, scores, now, model.price(now), quantity, constraints, chunks)
+
+    yield from _cheapest_first(model, scores, keep, quantity, dense, offer)
+
+
+def towards(model: CostModel, scores: Scores, keep: Kept, wanted: Mapping[str, tuple[int, ...]], chunks: int) -> Iterator[Cut]:
+    """Chunks that lead from `keep` to exactly `wanted`, the one that is worth least first.
+
+    Units leave in ascending order of score, equally many of every block.
+    """
+    surplus = {g.name: g for g in model.record.groups if len(keep[g.name]) > len(wanted[g.name])}
+
+    def offer(group: Group, now: Kept) -> Cut | None:
+        left = _next(group, scores, now[group.name], wanted[group.name], chunks)
+        if left is None:
+            return None
+        return Cut(group.name, left, len(now[group.name]) - len(left), 0.0, model.price({**now, group.name: left}))
+
+    yield from _cheapest_first(model, scores, keep, "macs", surplus, offer, wanted)
+
+
+def worth(model: CostModel, scores: Scores, group: Group, keep: Kept, cut: Cut, quantity: str) -> float:
+    """Share of the group's remaining score that a chunk holds, over the share of the group's cost that it saves, times
+    how narrow the group already is.
+
+    Where all units of a group score alike this is 1 for every group of the dense network and rises as a group shrinks,
+    so that all groups shrink at one pace: uniform pruning is the neutral case, and only what scores say within a
+    group departs from it. Raw scores are not compared between groups: groups differ in what they sum over. The last
+    factor breaks a tie: a layer's cost is a product of two widths, and without it halving one of them twice is as
+    good as halving each.
+    """
+    values = _values(group, scores)
+    here = list(keep[group.name])
+    gone = sorted(set(here) - set(cut.keep))
+    held = float(values[gone].sum()) / max(float(values[here].sum()), 1e-30)
+    before = model.price(keep).share_of(model.dense)[quantity]
+    saved = (before - cut.cost.share_of(model.dense)[quantity]) / max(model.shares[group.name][quantity], 1e-12)
+    return held / max(saved, 1e-12) * group.width / len(here)
+
+
+def _cheapest_first(
+    model: CostModel,
+    scores: Scores,
+    keep: Kept,
+    quantity: str,
+    groups: Mapping[str, Group],
+    offer: Callable[[Group, Kept], Cut | None],
+    wanted: Mapping[str, tuple[int, ...]] | None = None,
+) -> Iterator[Cut]:
+    """Offers in the order of their worth; tied groups follow one another at equal counts.
+
+    An offer is only ever worth more after other cuts (its neighbours shrink, and so does what it saves), so the first
+    of the queue that was priced after the last cut is the least of all (lazy greedy, Minoux 1978).
     """
     now = dict(keep)
-    while True:
-        cost = model.price(now)
-        best: Cut | None = None
-        for group in model.record.groups:
-            left = _next(group, scores, now[group.name], wanted[group.name], chunks)
-            if left is None:
-                continue
-            after = model.price({**now, group.name: left})
-            gone = sorted(set(now[group.name]) - set(left))
-            values = _values(group, scores)
-            saving = (cost.macs - after.macs) / model.dense.macs if model.dense.macs else 0.0
-            mean = float(values.mean()) or 1.0
-            worth = float(values[gone].sum()) / mean / max(saving, 1e-12)
-            if best is None or worth < best.score_per_saving:
-                best = Cut(group.name, left, len(gone), worth, after)
-        if best is None:
-            return
-        for name in (best.group, *model.record.by_name[best.group].tied):
+    order = list(groups)
+    queue: list[tuple[float, int, int, Cut]] = []
+    step = 0
+
+    def push(name: str) -> None:
+        cut = offer(groups[name], now)
+        if cut is not None:
+            value = worth(model, scores, groups[name], now, cut, quantity)
+            heapq.heappush(queue, (value, order.index(name), step, cut))
+
+    for name in order:
+        push(name)
+    while queue:
+        value, _, priced, cut = heapq.heappop(queue)
+        if priced < step or not set(cut.keep) < set(now[cut.group]):
+            push(cut.group)
+            continue
+        step += 1
+        for name in (cut.group, *model.record.by_name[cut.group].tied):
             group = model.record.by_name[name]
-            left = best.keep if name == best.group else _next(group, scores, now[name], wanted[name], chunks, len(best.keep))
-            if left is not None:
-                removed = len(now[name]) - len(left)
-                now[name] = left
-                yield Cut(name, left, removed, best.score_per_saving, best.cost)
+            if len(now[name]) <= len(cut.keep):
+                continue
+            left = cut.keep
+            if name != cut.group:
+                values = _living(group, scores, now[name], wanted[name] if wanted else ())
+                left = keep_top(values, len(cut.keep), group.blocks)
+            removed = len(now[name]) - len(left)
+            now[name] = left
+            yield Cut(name, left, removed, value, model.price(now))
+        push(cut.group)
 
 
-def _next(
-    group: Group, scores: Scores, keep: tuple[int, ...], wanted: tuple[int, ...], chunks: int, to: int = 0
-) -> tuple[int, ...] | None:
-    """What `group` keeps after its next chunk on the way to `wanted` (or after the one that leaves `to` units)."""
-    surplus = len(keep) - len(wanted)
-    if surplus <= 0:
+def _next(group: Group, scores: Scores, keep: tuple[int, ...], wanted: tuple[int, ...], chunks: int) -> tuple[int, ...] | None:
+    """What `group` keeps after its next chunk on the way to `wanted`."""
+    if len(keep) <= len(wanted):
         return None
-    step = group.step
-    size = max(step, group.width // chunks // step * step)
-    left = to or max(len(wanted), len(keep) - size)
+    size = max(group.step, group.width // chunks // group.step * group.step)
+    values = _living(group, scores, keep, wanted)
+    return keep_top(values, max(len(wanted), len(keep) - size), group.blocks)
+
+
+def _living(group: Group, scores: Scores, keep: tuple[int, ...], wanted: tuple[int, ...] = ()) -> npt.NDArray[np.float64]:
+    """Scores with the units that are already gone below every other, and those that a plan keeps above."""
     values = np.full(group.width, -np.inf)
     values[list(keep)] = _values(group, scores)[list(keep)]
-    values[list(wanted)] = np.inf  # what the plan keeps is never offered
-    return keep_top(values, left, group.blocks)
+    values[list(wanted)] = np.inf
+    return values
 
 
 def _values(group: Group, scores: Scores) -> npt.NDArray[np.float64]:

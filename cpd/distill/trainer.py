@@ -48,7 +48,7 @@ class Trained:
         last: metric of `module` on the held-out images, 0..1; NaN where it was stopped before it was evaluated.
         best: highest metric of any evaluation at the final width, and its step. For the record: choosing a module by
             it would be choosing on the held-out images, so `module` is always the last one.
-        teacher: metric of the dense model; None for a dense training.
+        teacher: metric of the teacher, None where there was none.
         seconds: wall time of training, over all attempts.
     """
 
@@ -73,6 +73,7 @@ def train(
     comb: Comb | None = None,
     plan: Plan | None = None,
     target: Mapping[str, float] | None = None,
+    teacher: nn.Module | None = None,
 ) -> Trained:
     """Train `model`, or prune it while distilling where a plan or a target is given; `model` is left as it is.
 
@@ -81,11 +82,13 @@ def train(
         comb: of `model`; needed for pruning.
         plan: units to keep at the end.
         target: e.g. {"macs": 0.25}; what goes is decided on the way, by `settings.criterion` on the student.
+        teacher: what to distil from; the dense `model` itself where it is pruned and no other is named. Without plan
+            and target, `model` is distilled from it as it is.
     Raises:
         PlanError: the plan does not fit the comb, or the target cannot be.
         RunError, DeviceError: the settings ask for what is not there.
     """
-    return _Run(model, inputs, task, settings, recorder or Silent(), comb, plan, target).run()
+    return _Run(model, inputs, task, settings, recorder or Silent(), comb, plan, target, teacher).run()
 
 
 class _Run:
@@ -99,12 +102,12 @@ class _Run:
         comb: Comb | None,
         plan: Plan | None,
         target: Mapping[str, float] | None,
+        teacher: nn.Module | None,
     ) -> None:
         self.task, self.settings, self.recorder, self.comb = task, settings, recorder, comb
         self.per_epoch = task.steps(settings.batch_size)
         self.total = settings.total_steps(self.per_epoch)
         self.engine = Engine(settings)
-        self.watch = Watch(task, inputs, self.engine.device, comb.record if comb else None)
         self.schedule: Schedule | None = None
         self.cut_steps: tuple[int, ...] = ()
         if plan is not None or target is not None:
@@ -114,10 +117,19 @@ class _Run:
             self.schedule = Schedule(
                 comb.record, plan, target, len(self.cut_steps), settings.chunks, settings.constraints, settings.criterion
             )
+        record = comb.record if comb is not None and self.schedule is not None else None
+        self.watch = Watch(task, inputs, self.engine.device, record)
         self.model = model
-        self.teacher = copy.deepcopy(model).eval().requires_grad_(False).to(self.engine.device) if self.schedule else None
+        teacher = teacher if teacher is not None else model if self.schedule else None
+        self.teacher = None
+        if teacher is not None:
+            self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False).to(self.engine.device)
         self.terms = self._losses()
-        self.taps = Taps(comb, model, self.engine.device) if comb and any(LOSSES[n].needs_features for n in self.terms) else None
+        self.taps: Taps | None = None
+        if any(LOSSES[name].needs_features for name in self.terms):
+            if comb is None or self.schedule is None or teacher is not model:
+                raise PlanError("the features loss compares a pruned network with its own dense one; set its weight to 0 here.")
+            self.taps = Taps(comb, model, self.engine.device)
         self.scores: dict[str, list[float]] = {}  # ranking of a plan's cuts
         self.totals: Accumulator | None = None  # running scores towards a target
         self.step = 0
@@ -161,7 +173,7 @@ class _Run:
             last=self.last,
             best=self.best,
             best_step=self.best_step,
-            teacher=self.teacher_metric if self.schedule else None,
+            teacher=self.teacher_metric if self.teacher is not None else None,
             seconds=self.seconds,
         )
 
@@ -335,7 +347,7 @@ class _Run:
     def _verdict(self) -> str:
         name = self.task.metric_name
         text = f"{name} {self.last:.2%} at the end, best {self.best:.2%} at step {self.best_step}"
-        return text + (f", dense {self.teacher_metric:.2%}" if self.schedule else "")
+        return text + (f", teacher {self.teacher_metric:.2%}" if self.teacher is not None else "")
 
     # -- checkpoints
 

@@ -55,7 +55,8 @@ def test_chunks_lead_exactly_to_the_plan(ratio: list[float], seed: int, chunks: 
     scores = scores_of(record, seed)
     if tied:
         ratio[2] = ratio[0]
-    plan = plan_ratios(record, dict(zip(("l0", "l1", "l2"), ratio, strict=True)), scores)
+    chosen = scores_of(record, seed + 1)  # the plan keeps other units than today's scores would
+    plan = plan_ratios(record, dict(zip(("l0", "l1", "l2"), ratio, strict=True)), chosen)
     keep = {g.name: tuple(range(g.width)) for g in record.groups}
     for cut in towards(CostModel(record), scores, keep, plan.keep, chunks):
         assert set(cut.keep) < set(keep[cut.group])
@@ -92,6 +93,19 @@ def test_a_target_is_met_step_by_step(share: float, seed: int, events: int, tied
     # fine chunks at the end: less than the dearest single step below the target
     assert schedule.reached(keep) >= share - 0.12
     plan.check(record)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.25, 0.1])
+def test_equal_scores_prune_every_group_at_one_pace(share: float) -> None:
+    """Six units or 768: where scores have nothing to say, groups keep about the same share."""
+    record = chain([48, 768, 12, 200])
+    schedule = Schedule(record, None, {"macs": share}, 8)
+    keep = schedule.whole()
+    for event in range(1, 9):
+        keep = schedule.after(event, keep, {g.name: np.full(g.width, 7.0) for g in record.groups})
+    left = [len(keep[g.name]) / g.width for g in record.groups]
+    assert max(left) - min(left) < 0.2
+    assert np.mean(left) == pytest.approx(share**0.5, abs=0.12)  # a layer's cost is a product of two widths
 
 
 def test_a_target_out_of_reach_says_so() -> None:

@@ -146,3 +146,18 @@ def test_what_cannot_be_is_said(model: nn.Module, comb: Comb, inputs: tuple[Tens
     train(model, inputs, task, TrainSettings(steps=5), told)
     with pytest.raises(RunError, match="a run of 5 steps, this one has 6"):
         train(model, inputs, task, TrainSettings(steps=6), told)
+
+
+def test_another_network_can_teach(model: nn.Module, inputs: tuple[Tensor, ...], task: Task, memory: Any) -> None:
+    """A student that sees only the teacher's answers comes to give them."""
+    teacher = train(model, inputs, task, DENSE, memory()).module
+    torch.manual_seed(1)
+    student = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 10))
+    settings = TrainSettings(steps=100, lr=1e-2, losses={"soft_logits": 1.0})
+    told = memory()
+    result = train(student, inputs, task, settings, told, teacher=teacher)
+    assert result.teacher == accuracy(teacher, task)
+    assert (100, "train/loss/task") not in told.metrics
+    assert result.last > 0.85
+    with pytest.raises(PlanError, match="features loss"):
+        train(student, inputs, task, TrainSettings(losses={"features": 1.0}), memory(), teacher=teacher)
