@@ -37,4 +37,4 @@ def server(tmp_path: Path) -> Iterator[Server]:
     try:
         yield started
     finally:
-        started.kill()
+        started.end()

@@ -10,6 +10,10 @@ import time
 import urllib.request
 from pathlib import Path
 
+from cpd.runs.launcher import Handle, LocalLauncher
+from cpd.runs.store import Store
+from cpd.runs.workspace import database, run_folder
+
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "test-results"
 
@@ -38,6 +42,16 @@ class Server:
             except OSError:
                 time.sleep(0.1)
         raise AssertionError("the server does not answer")
+
+    def end(self) -> None:
+        """Nothing that this server started outlives the test."""
+        self.kill()
+        if not database(self.home).exists():
+            return
+        store, launcher = Store(database(self.home)), LocalLauncher()
+        for run in store.unfinished():
+            store.finish(run.id, "stopped")
+            launcher.cancel(Handle(run_folder(self.home, run.id), 0), force=True)
 
     def kill(self) -> None:
         """As a crash would: no chance to clean up."""
