@@ -10,6 +10,7 @@ import resource
 import signal
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -223,6 +224,15 @@ def test_a_manifest_cannot_name_a_file_elsewhere(tmp_path):
     assert "outside its folder" in restored.skipped[0]
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """A forked child has no pool of OpenMP threads, and would wait for it for ever."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 def in_child(action) -> int:
     """Do `action` in a forked process; its process number."""
     pid = os.fork()
@@ -235,7 +245,7 @@ def in_child(action) -> int:
         os._exit(1)
 
 
-def test_kills_aimed_at_the_write_never_tear_a_checkpoint(tmp_path):
+def test_kills_aimed_at_the_write_never_tear_a_checkpoint(tmp_path, one_thread):
     def state(step: int) -> dict[str, object]:
         return {"step": step, "w": torch.full((120_000,), float(step)), "rng": torch.arange(step % 7)}
 
@@ -263,7 +273,7 @@ def test_kills_aimed_at_the_write_never_tear_a_checkpoint(tmp_path):
     assert torn > 5, "the kills missed the writes, so nothing was tested"
 
 
-def test_a_full_disk_is_said_and_leaves_the_checkpoint_before(tmp_path):
+def test_a_full_disk_is_said_and_leaves_the_checkpoint_before(tmp_path, one_thread):
     save_checkpoint(tmp_path, {"w": torch.ones(10)}, 1)
 
     def overflow() -> None:
