@@ -31,7 +31,7 @@ def percent(share: float | None, digits: int = 1) -> str:
 
 def points(difference: float) -> str:
     """A difference of two accuracies, in percentage points, always signed."""
-    return f"{100 * difference:+.2f} pts"
+    return f"{round(100 * difference, 2) + 0.0:+.2f} pts"  # adding 0.0 turns -0.0 into 0.0
 
 
 def milliseconds(value: float | None) -> str:

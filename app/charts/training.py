@@ -66,7 +66,7 @@ def over_steps(
     fig = go.Figure()
     spec = ".1%" if share else ".3g"
     for line in series:
-        fig.add_scatter(x=list(line.steps), y=list(line.values), name=line.name, mode="lines+markers" if line.markers else "lines",
+        fig.add_scatter(x=list(line.steps), y=list(line.values), name=line.name, mode="lines+markers" if line.markers or len(line.steps) == 1 else "lines",
                         line={"color": line.colour, "width": 2, "dash": line.dash}, marker={"size": 5}, opacity=line.opacity,
                         hovertemplate=f"step %{{x}}: %{{y:{spec}}}<extra>{line.name}</extra>")  # fmt: skip
     last = max(max(line.steps) for line in series)

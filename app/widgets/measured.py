@@ -57,14 +57,24 @@ def before_after(dense: Measurement, pruned: Measurement) -> None:
         for entry in pruned.latency:
             before = dense.at(entry.batch)
             if before:
-                st.metric(f"Latency, batch {entry.batch}", milliseconds(entry.median_ms), faster(before, entry),
+                st.metric(f"Latency, batch {entry.batch}", milliseconds(entry.median_ms), gain_in_words(before, entry),
                           delta_color="green" if entry.median_ms <= before.median_ms else "red", delta_arrow="off", help=TERMS["latency"], delta_description=f"from {milliseconds(before.median_ms)}", **look)  # fmt: skip
     st.dataframe(comparison(dense, pruned), hide_index=True, alt="Dense and pruned model, measured side by side")
+    unclear = overlapping(dense, pruned)
+    if unclear:
+        st.caption(f":material/info: At batch {' and '.join(map(str, unclear))} the spreads of both latencies overlap; "
+                   "run again on a quiet machine before relying on the difference.")  # fmt: skip
     st.caption(conditions(pruned))
 
 
-def faster(before: Latency, after: Latency) -> str:
-    """The measured speed-up in words."""
+def overlapping(dense: Measurement, pruned: Measurement) -> list[int]:
+    """Batch sizes at which the spreads of both latencies overlap, so that the medians alone prove little."""
+    pairs = [(dense.at(entry.batch), entry) for entry in pruned.latency]
+    return [b.batch for a, b in pairs if a and a.p10_ms <= b.p90_ms and b.p10_ms <= a.p90_ms]
+
+
+def gain_in_words(before: Latency, after: Latency) -> str:
+    """The measured speed-up."""
     gain = before.median_ms / after.median_ms
     return f"{times(gain)} faster" if gain >= 1 else f"{times(1 / gain)} slower"
 
@@ -86,7 +96,7 @@ def comparison(dense: Measurement, pruned: Measurement) -> dict[str, list[str]]:
         before = dense.at(entry.batch)
         if before:
             dense_ms, pruned_ms = (f"{milliseconds(e.median_ms)} ({spread(e)})" for e in (before, entry))
-            rows.append((f"Latency at batch {entry.batch} (10th{DASH}90th percentile)", dense_ms, pruned_ms, f"{times(before.median_ms / entry.median_ms)} speed-up"))
+            rows.append((f"Latency at batch {entry.batch} (10th{DASH}90th percentile)", dense_ms, pruned_ms, gain_in_words(before, entry)))
     return {title: [row[at] for row in rows] for at, title in enumerate(("Quantity", "Dense", "Pruned", "Change"))}
 
 

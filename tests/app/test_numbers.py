@@ -24,6 +24,7 @@ from cpd.errors import ModelError
         (numbers.percent(0.1234), "12.3 %"),
         (numbers.percent(None), numbers.DASH),
         (numbers.points(-0.018), "-1.80 pts"),
+        (numbers.points(-1e-9), "+0.00 pts"),
         (numbers.milliseconds(0.0421), "0.0421 ms"),
         (numbers.milliseconds(64.04), "64.0 ms"),
         (numbers.times(2.345), "2.35×"),

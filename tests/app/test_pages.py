@@ -406,7 +406,7 @@ def test_a_finished_run_shows_before_and_after_and_hands_the_model_over(open_pag
     assert metric(at, "Accuracy (top-1)").delta == "-1.00 pts"
     assert metric(at, "Latency, batch 32").delta == "2.00× faster"
     sheet = at.dataframe[0].value
-    assert list(sheet["Change"]) == ["-1.00 pts", "4.00× fewer", "4.00× fewer", "2.00× speed-up", "2.00× speed-up"]
+    assert list(sheet["Change"]) == ["-1.00 pts", "4.00× fewer", "4.00× fewer", "2.00× faster", "2.00× faster"]
     assert "cpd.load_model" in at.code[0].value
     assert any(element.label.startswith("Download the model") for element in at.get("download_button"))
 
