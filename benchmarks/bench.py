@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))  # a benchmark runs alone: `python benchmarks/demo.py`
+# A benchmark runs alone, `python benchmarks/demo.py`: the project is importable, and this folder no longer is, because a
+# file here may be called like the library that it measures.
+sys.path[:] = [str(ROOT), *(p for p in sys.path if Path(p or ".").resolve() != ROOT / "benchmarks")]
 
 
 def options(description: str | None) -> argparse.ArgumentParser:

@@ -7,6 +7,9 @@
     optimizer.py   timm's optimizers and schedules, in steps
     losses/        one a file, by name
     features.py    the activations that the feature loss compares
+    engine.py      device, precision, processes
+    watch.py       accuracy, latency and size during a run
+    meter.py       means of losses between two log lines
     state.py       everything a resumed run needs
     trainer.py     the loop
 """

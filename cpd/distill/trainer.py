@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from cpd.distill.engine import Engine
 from cpd.distill.features import Taps
 from cpd.distill.losses import LOSSES
 from cpd.distill.losses.term import Seen
+from cpd.distill.meter import Meter
 from cpd.distill.optimizer import make_scheduler, set_rate
 from cpd.distill.recorder import Recorder, Silent
 from cpd.distill.schedule import Schedule, changes
@@ -135,8 +135,7 @@ class _Run:
         self.step = 0
         self.best, self.best_step, self.last, self.teacher_metric = -1.0, 0, float("nan"), float("nan")
         self.seconds = 0.0
-        self._sums: dict[str, Tensor] = {}
-        self._counted, self._since = 0, time.perf_counter()
+        self.meter = Meter()
 
     def run(self) -> Trained:
         state = self.recorder.load()
@@ -256,15 +255,14 @@ class _Run:
                 loss = sum((w * losses[name] for name, w in self.terms.items()), start=x.new_zeros(()))
                 self.engine.backward(loss * (len(y) / len(targets)))
             for name, value in losses.items():
-                self._add(f"train/loss/{name}", value.detach() / parts)
-            self._add("train/loss", loss.detach() / parts)
+                self.meter.add(f"train/loss/{name}", value.detach() / parts)
+            self.meter.add("train/loss", loss.detach() / parts)
         if self.totals is not None and CRITERIA[self.settings.criterion].needs_data:
             self.totals.add(scale=self.engine.gradient_scale())
         self.engine.step(self.settings.clip)
         if self.student.average is not None:
             self.student.average.update(self.student.module)
-        self._counted += 1
-        self._rate, self._images = rate, len(targets) * self.engine.world
+        self.meter.step(len(targets) * self.engine.world, rate)
 
     def _loss(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         teacher: Tensor | None = None
@@ -281,10 +279,6 @@ class _Run:
             outputs.float(), None if teacher is None else teacher.float(), y, self.task.loss, self.settings.temperature, pairs
         )
         return {name: LOSSES[name].load()(seen) for name in self.terms}
-
-    def _add(self, name: str, value: Tensor) -> None:
-        # Stays on the device: reading a number off a GPU at every step would make it wait.
-        self._sums[name] = self._sums[name] + value if name in self._sums else value
 
     # -- a cut
 
@@ -317,18 +311,12 @@ class _Run:
         last = self.step == self.total
         values: dict[str, float] = {}
         if self.step % max(1, self.total // _LOGS) == 0 or last:
-            seconds = time.perf_counter() - self._since
-            values |= {name: float(total) / self._counted for name, total in self._sums.items()}
-            values |= {"train/lr": self._rate, "train/images_per_s": self._images * self._counted / seconds}
-            if not math.isfinite(values["train/loss"]):
-                raise RunError(f"the loss is no longer finite at step {self.step}; lower lr (now {self.settings.lr:g}).")
-            self._sums, self._counted = {}, 0
+            values |= self.meter.read(self.step)
         if self.step % self.settings.evaluation_interval(self.total) == 0 or last:
             values |= self._evaluate(last)
+            self.meter.restart_clock()
         if values:
             self.recorder.log(self.step, values)
-            if not self._counted:
-                self._since = time.perf_counter()
         self.recorder.progress(self.step, self.total)
 
     def _evaluate(self, last: bool) -> dict[str, float]:
