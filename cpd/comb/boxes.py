@@ -66,7 +66,7 @@ class Boxes:
         if not isinstance(label, Varying):
             return label
         self.forced.add(label.source.key)
-        slots = self.atoms.new(len(label))
+        slots = self._slots(len(label), f"{label.source.key} columns")
         self.atoms.own(np.broadcast_to(slots, label.atoms.shape).reshape(-1), label.atoms.reshape(-1))
         return slots
 
@@ -222,7 +222,7 @@ class Boxes:
         distinct = len(np.unique(grid)) == grid.size
         if len(own) == len(dims) and distinct and key not in self.forced:
             return self._free(label, dims, where, key)
-        factors: list[Factor] = [(n, self.atoms.new(n) if i in own else None) for i, n in enumerate(dims)]
+        factors: list[Factor] = [(n, self._slots(n, f"{key} {i}") if i in own else None) for i, n in enumerate(dims)]
         if not own:
             self.atoms.lock(label, f"all positions of the axis split at {where} go together")
         if len(own) == 1:  # no box: the one axis that varies keeps its atoms
@@ -235,7 +235,7 @@ class Boxes:
 
     def _free(self, label: IntArray, dims: Sequence[int], where: str, key: str) -> list[Factor]:
         """Slots for all axes but the last, whose atoms stay those of the axis, row by row."""
-        rows = [self.atoms.new(n) for n in dims[:-1]]
+        rows = [self._slots(n, f"{key} {i}") for i, n in enumerate(dims[:-1])]
         grid = label.reshape(dims)
         for i, slots in enumerate(rows):
             shape = [1] * grid.ndim
@@ -247,6 +247,12 @@ class Boxes:
         factors: list[Factor] = [*zip(dims[:-1], rows, strict=True), (dims[-1], last)]
         self._by_length[len(label)].append(Box(label, tuple(factors), where))
         return factors
+
+    def _slots(self, number: int, key: str) -> IntArray:
+        """Fresh slots; those of different axes are never exchangeable, not even where they own as many positions."""
+        slots = self.atoms.new(number)
+        self.atoms.treat(slots, key)
+        return slots
 
     def _own(self, grid: IntArray, factors: Sequence[Factor]) -> None:
         """Every slot of every labelled factor owns the positions of its row of `grid` (size 1 where unlabelled)."""

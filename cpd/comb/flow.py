@@ -65,6 +65,8 @@ class Flow:
         unknown: operators without a rule, with where they stand.
         heads: slots on the batch axes of contractions.
         batch: atoms of the batch axis.
+        forced: splits whose rows must drop the same columns (see `boxes.py`).
+        given: values computed from the model's inputs alone.
     """
 
     atoms: Atoms = field(default_factory=Atoms)
@@ -75,6 +77,7 @@ class Flow:
     heads: list[IntArray] = field(default_factory=list)
     batch: IntArray = field(default_factory=lambda: np.zeros(0, np.int64))
     forced: set[str] = field(default_factory=set)
+    given: set[Node] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.boxes = Boxes(self.atoms, self.forced)
@@ -130,7 +133,7 @@ class Flow:
         a, b = self.boxes.plain(a), self.boxes.plain(b)
         if a is None or b is None:
             known = b if a is None else a
-            given = any(source.op == "placeholder" for source in node.all_input_nodes)
+            given = any(source in self.given for source in node.all_input_nodes)
             self.lock(known, "input of the model" if given else f"it meets an axis of fixed size in {self.where(node)}")
             return known
         self.atoms.union(a, b)

@@ -31,10 +31,13 @@ def propagate(trace: Trace, forced: set[str] | None = None) -> tuple[Flow, dict[
         if node.op == "placeholder":
             flow.labels[node] = _input(flow, node, trace)
             flow.silent[node] = True
+            flow.given.add(node)
         elif node.op == "get_attr":
             flow.labels[node] = _attribute(flow, node, trace, axes)
         elif node.op == "call_function":
             flow.labels[node] = _call(flow, node)
+            if node.all_input_nodes and flow.given.issuperset(node.all_input_nodes):
+                flow.given.add(node)
         elif node.op == "output":
             for source in node.all_input_nodes:
                 for label in _flat(flow.labels[source]):

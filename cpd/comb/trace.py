@@ -8,10 +8,12 @@ batch norm and dropout.
 from __future__ import annotations
 
 import hashlib
+import logging
 import operator
 import re
 import signal
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -72,12 +74,19 @@ def trace(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0) -
 
 def _export(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
     wide = _widened(inputs)
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    level = log.level
+    log.setLevel(logging.CRITICAL)  # what fails is said once, by the error below
     try:
-        return torch.export.export(model, wide, strict=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The tensor attributes? .* (was|were) assigned during export")
+            return torch.export.export(model, wide, strict=False)
     except TraceError:
         raise
     except Exception as error:  # whatever the model's own code raises while it is traced
         raise TraceError(_explain(model, error)) from error
+    finally:
+        log.setLevel(level)
 
 
 def _widened(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -208,34 +217,85 @@ def _inline(graph: Graph, owner: GraphModule) -> None:
 
 def _clean(graph: Graph, model: nn.Module) -> None:
     """Drop assertions, follow the input's device, and let train() and eval() reach batch norm and dropout."""
+    for node in list(graph.nodes):
+        if node.op == "call_function" and ("aten._assert" in str(node.target) or "sym_constrain" in str(node.target)):
+            graph.erase_node(node)
+    _follow_device(graph)
+    _follow_precision(graph)
+    _follow_mode(graph, model)
+
+
+def _body(graph: Graph) -> Node | None:
+    """The first node that computes."""
+    return next((n for n in graph.nodes if n.op not in ("placeholder", "get_attr")), None)
+
+
+def _follow_device(graph: Graph) -> None:
+    """Tensors made inside live where the first input does."""
     anchor = next((n for n in graph.nodes if n.op == "placeholder" and isinstance(n.meta.get("val"), Tensor)), None)
-    body = next((n for n in graph.nodes if n.op not in ("placeholder", "get_attr")), None)
+    body = _body(graph)
+    if anchor is None or body is None:
+        return
     device: Node | None = None
     for node in list(graph.nodes):
-        if node.op != "call_function":
+        if not any(isinstance(a, torch.device) for a in (*node.args, *node.kwargs.values())):
             continue
-        name = str(node.target)
-        if name.startswith("aten._assert") or "sym_constrain" in name:
-            graph.erase_node(node)
+        if device is None:
+            with graph.inserting_before(body):
+                device = graph.call_function(getattr, (anchor, "device"))
+        node.args = tuple(device if isinstance(a, torch.device) else a for a in node.args)
+        node.kwargs = {k: device if isinstance(v, torch.device) else v for k, v in node.kwargs.items()}
+
+
+_MAKERS = ("zeros", "ones", "full", "empty", "rand", "randn", "arange", "linspace", "eye")
+
+
+def _follow_precision(graph: Graph) -> None:
+    """Casts to the precision of the weights, and floats made inside, follow the weights when the module is cast."""
+    anchor = next((n for n in graph.nodes if n.op == "get_attr" and _floating(n)), None)
+    body = _body(graph)
+    if anchor is None or body is None:
+        return
+    own = anchor.meta["val"].dtype
+    dtype: Node | None = None
+    for node in list(graph.nodes):
+        if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
             continue
-        if (
-            anchor is not None
-            and body is not None
-            and any(isinstance(a, torch.device) for a in (*node.args, *node.kwargs.values()))
-        ):
-            if device is None:
-                with graph.inserting_before(body):
-                    device = graph.call_function(getattr, (anchor, "device"))
-            node.args = tuple(device if isinstance(a, torch.device) else a for a in node.args)
-            node.kwargs = {k: device if isinstance(v, torch.device) else v for k, v in node.kwargs.items()}
+        schema = [a.name for a in node.target._schema.arguments]
+        makes = operator_base(node) in _MAKERS and _floating(node) and node.meta["val"].dtype == own
+        named = "dtype" in schema and (own in node.args or node.kwargs.get("dtype") is own)
+        if not (named or (makes and "dtype" in schema)):
+            continue
+        if dtype is None:
+            with graph.inserting_before(body):
+                dtype = graph.call_function(getattr, (anchor, "dtype"))
+        if own in node.args:
+            node.args = tuple(dtype if a is own else a for a in node.args)
+        else:
+            node.kwargs = {**node.kwargs, "dtype": dtype}
+
+
+def operator_base(node: Node) -> str:
+    """ "aten.zeros.default" -> "zeros"."""
+    return str(node.target).split(".")[1] if "." in str(node.target) else str(node.target)
+
+
+def _floating(node: Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.is_floating_point()
+
+
+def _follow_mode(graph: Graph, model: nn.Module) -> None:
+    """Batch norm and dropout read the module's `training`."""
     flag: Node | None = None
     for node in list(graph.nodes):
         position = _training_argument(node, model)
         if position is None:
             continue
         if flag is None:
-            first = next(n for n in graph.nodes if n.op not in ("placeholder", "get_attr"))
-            with graph.inserting_before(first):
+            body = _body(graph)
+            assert body is not None
+            with graph.inserting_before(body):
                 flag = graph.create_node("get_attr", TRAINING)
         node.update_arg(position, flag)
 
@@ -247,6 +307,10 @@ _TRAIN_FLAGS = {
     "dropout_": 2,
     "feature_dropout": 2,
     "alpha_dropout": 2,
+    "lstm": 6,
+    "gru": 6,
+    "rnn_tanh": 6,
+    "rnn_relu": 6,
 }
 
 

@@ -248,6 +248,8 @@ def grant(group: Group, ratio: float, constraints: Constraints) -> tuple[int, st
             why.append(
                 f"left whole: the next legal width is {legal[-2]}" if len(legal) > 1 else "no smaller width is legal"
             )
+    if not why and abs(kept - wanted) > 1e-9 * group.width:
+        why.append(f"rounded to whole units: {group.width - kept} of {group.width}")
     return kept, "; ".join(why)
 
 

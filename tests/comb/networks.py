@@ -262,6 +262,60 @@ class Structured(nn.Module):
         return {"map": self.b(x), "pair": (self.b(x).mean(1), [self.b(x).sum()])}
 
 
+class Recurrent(nn.Module):
+    """(B, 7, 5) tokens through a recurrent layer, its states made inside the forward pass."""
+
+    def __init__(self, layer: nn.Module, width: int) -> None:
+        super().__init__()
+        self.embed, self.layer, self.out = nn.Linear(5, 8), layer, nn.Linear(width, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.layer(self.embed(x))[0])
+
+
+class Library(nn.Module):
+    """torch's own attention and encoder layer; as many heads as channels a head, which are not the same units."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.out = nn.Linear(5, 16), nn.Linear(16, 5)
+        self.attention = nn.MultiheadAttention(16, 4, batch_first=True)
+        self.layer = nn.TransformerEncoderLayer(16, 4, 24, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        y, _ = self.attention(x, x, x, need_weights=False)
+        return self.out(self.layer(x + y))
+
+
+class GroupedQuery(nn.Module):
+    """Grouped-query attention with rotary positions."""
+
+    def __init__(self, repeat: bool) -> None:
+        super().__init__()
+        self.embed, self.q, self.k, self.v = nn.Linear(5, 16), nn.Linear(16, 32), nn.Linear(16, 16), nn.Linear(16, 16)
+        self.proj, self.out, self.repeat = nn.Linear(32, 16), nn.Linear(16, 5), repeat
+
+    @staticmethod
+    def _rotate(x: Tensor) -> Tensor:
+        n, d = x.shape[-2:]
+        angle = torch.arange(n, device=x.device)[:, None] / 100 ** (torch.arange(0, d, 2, device=x.device) / d)
+        cos, sin = torch.cat([angle.cos()] * 2, -1), torch.cat([angle.sin()] * 2, -1)
+        a, b = x.chunk(2, -1)
+        return x * cos + torch.cat([-b, a], -1) * sin
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.embed(x)
+        b, n, _ = x.shape
+        q = self._rotate(self.q(x).view(b, n, 8, 4).transpose(1, 2))
+        k = self._rotate(self.k(x).view(b, n, 4, 4).transpose(1, 2))
+        v = self.v(x).view(b, n, 4, 4).transpose(1, 2)
+        if self.repeat:
+            k, v = (t[:, :, None].expand(b, 4, 2, n, 4).reshape(b, 8, n, 4) for t in (k, v))
+        y = F.scaled_dot_product_attention(q, k, v, enable_gqa=not self.repeat)
+        return self.out(x + self.proj(y.transpose(1, 2).reshape(b, n, 32)))
+
+
 def group_norm() -> nn.Module:
     return Head(
         nn.Sequential(nn.Conv2d(3, 8, 3), nn.GroupNorm(4, 8), nn.SiLU(), nn.Conv2d(8, 6, 3), nn.GroupNorm(1, 6)), 6
@@ -307,5 +361,11 @@ NETWORKS = {
     "attention_spelled_out": (lambda: Attention(kernel=False), TOKENS, 4),
     "attention_with_norm": (lambda: Attention(norm=True), TOKENS, 4),
     "einsum": (Einsum, TOKENS, 3),
+    "lstm": (lambda: Recurrent(nn.LSTM(8, 6, num_layers=2, bidirectional=True, batch_first=True), 12), TOKENS, 2),
+    "gru": (lambda: Recurrent(nn.GRU(8, 6), 6), TOKENS, 2),
+    "rnn": (lambda: Recurrent(nn.RNN(8, 6, bias=False, batch_first=True), 6), TOKENS, 2),
+    "torch_attention": (Library, TOKENS, 5),
+    "grouped_query": (lambda: GroupedQuery(repeat=False), TOKENS, 3),
+    "grouped_query_repeated": (lambda: GroupedQuery(repeat=True), TOKENS, 3),
     "two_views": (TwoViews, TOKENS, 3),
 }

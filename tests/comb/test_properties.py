@@ -84,6 +84,7 @@ def test_every_rewrite_has_a_rule_and_every_rule_a_family() -> None:
     assert set(REWRITES) <= set(RULES)
     assert set(covered().values()) == {
         "elementwise", "contraction", "convolution", "normalise", "reshape", "movement", "expansion", "reduction", "spatial",
+        "recurrent",
     }  # fmt: skip
 
 

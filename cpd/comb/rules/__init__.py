@@ -10,6 +10,7 @@ sizes into its arguments. Both stand in the same file, one file a family:
     normalise     batch, layer, group and RMS norm, dropout
     reshape       view, flatten, unflatten, pixel shuffle
     movement      permute, slice, split, cat, pad, roll, index
+    recurrent     LSTM, GRU, RNN
     expansion     expand, repeat, factories
     reduction     mean, sum, norms, softmax, max
     spatial       pooling, resizing, unfolding
@@ -26,6 +27,7 @@ from cpd.comb.rules import (  # noqa: F401  registration by import
     expansion,
     movement,
     normalise,
+    recurrent,
     reduction,
     reshape,
     spatial,

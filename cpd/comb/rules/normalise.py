@@ -78,5 +78,6 @@ def norm_groups_left(cut: Cutting, call: Call, new: Node) -> None:
 @rule("dropout", "feature_dropout", "alpha_dropout", "native_dropout")
 def dropout(flow: Flow, call: Call) -> Labels:
     """Zeros stay zeros."""
-    flow.silent[call.node] = flow.silent.get(call["input"], False)
-    return flow.raw(call["input"])
+    x = call.node.args[0]
+    flow.silent[call.node] = isinstance(x, Node) and flow.silent.get(x, False)
+    return flow.raw(x)
