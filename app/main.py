@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import state, steps
 from app.widgets.sidebar import sidebar
+from cpd.errors import CpdError
 
 HERE = Path(__file__).resolve().parent
 PAGES, ASSETS = HERE.parent / "pages", HERE / "assets"
@@ -22,5 +23,8 @@ page = st.navigation(
         for name in steps.PAGES
     ]
 )  # fmt: skip
-sidebar()
-page.run()
+try:
+    sidebar()
+    page.run()
+except CpdError as error:  # a full disk, a damaged file: said where the page would have been
+    st.error(str(error), icon=":material/error:")

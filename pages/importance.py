@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import agree, engine, guards, state
-from app.charts.importance import agreement, agreement_by_depth, layer_scores, rank_map, sorted_curves
+from app.charts.importance import agreement, agreement_by_depth, layer_curves, rank_map, sorted_curves
 from app.numbers import duration, plural
 from app.widgets import chrome
 from app.widgets.jobs import job_panel, last_failure
@@ -92,7 +92,7 @@ with left.container(border=True, height="stretch"):
 with right.container(border=True, height="stretch"):
     members = [name for name in comb.record.by_name[selected].modules if name in table.layers]
     st.markdown(f"**The same units, layer by layer** · {plural(len(members), 'layer')} of this group")
-    st.plotly_chart(layer_scores({name: table.layers[name].scores for name in members}, dark=dark), key="importance.layers",
+    st.plotly_chart(layer_curves({name: table.layers[name].scores for name in members}, dark=dark), key="importance.layers",
                     config={"displayModeBar": False}, alt=f"Scores within each layer of {selected}")  # fmt: skip
     st.caption("The criterion applied to one weight at a time; the group's score joins all of them.")
 

@@ -12,6 +12,7 @@ from app import palette
 from app.charts.frame import empty, framed
 
 RANK = "Rank within the group (best unit left, worst right)"
+RANK_OF_LAYER = "Rank within the layer"
 RELATIVE = "Score ÷ mean"
 Values = Sequence[float] | npt.NDArray[np.float64]
 Curves = Mapping[str, Values]
@@ -140,16 +141,16 @@ def agreement_by_depth(groups: Sequence[str], values: Mapping[str, Sequence[floa
     return fig
 
 
-def layer_scores(layers: Curves, *, height: int = 340, dark: bool = False) -> go.Figure:
-    """A box per layer: how its scores spread, divided by their mean, in forward order."""
-    x, y = "Layers of the group", "Score ÷ mean"
+def layer_curves(layers: Curves, *, height: int = 340, dark: bool = False) -> go.Figure:
+    """Sorted scores of every layer on its own, divided by its mean: how steep each ranking is."""
     if not layers:
-        return empty("This group's layers have no scores of their own.", x, y, height=height, dark=dark)
+        return empty("This group's layers have no scores of their own.", RANK_OF_LAYER, RELATIVE, height=height, dark=dark)
     fig = go.Figure()
-    for name, values in layers.items():
-        fig.add_box(y=curve(values)[1], name=name, line={"color": palette.KEPT, "width": 1.2}, fillcolor=palette.faded(palette.KEPT, 0.2),
-                    boxpoints=False, hoverinfo="y+name")  # fmt: skip
-    framed(fig, x, y, height=height, dark=dark, legend=False)
-    fig.update_xaxes(tickangle=-40 if len(layers) > 3 else 0)
-    fig.update_yaxes(rangemode="tozero")
+    for number, (name, values) in enumerate(layers.items()):
+        ranks, relative = curve(values)
+        fig.add_scatter(x=ranks, y=relative, mode="lines", name=name, line={"color": palette.SERIES[number % len(palette.SERIES)], "width": 1.6},
+                        hovertemplate="%{y:.3g}× the mean<extra>" + name + "</extra>")  # fmt: skip
+    framed(fig, RANK_OF_LAYER, RELATIVE, height=height, dark=dark, legend=len(layers) <= 6)
+    fig.update_xaxes(tickformat=".0%", range=[-0.02, 1.02])
+    fig.update_yaxes(range=[0, _top([curve(values)[1] for values in layers.values()])])
     return fig

@@ -49,7 +49,7 @@ def before_after(dense: Measurement, pruned: Measurement) -> None:
     with st.grid(5, gap="small", min_column_width=150):
         if pruned.top1 is not None and dense.top1 is not None:
             st.metric("Accuracy (top-1)", percent(pruned.top1, 2), points(pruned.top1 - dense.top1), help=TERMS["top1"],
-                      delta_description=f"from {percent(dense.top1, 2)}", **look)  # fmt: skip
+                      delta_description=f"from {percent(dense.top1)}", **look)  # fmt: skip
         st.metric("Parameters", count(pruned.parameters), change(dense.parameters, pruned.parameters), delta_color="inverse",
                   help=TERMS["parameters"], delta_description=f"from {count(dense.parameters)}", **look)  # fmt: skip
         st.metric("MACs per sample", count(pruned.macs), change(dense.macs, pruned.macs), delta_color="inverse",

@@ -96,6 +96,12 @@ def test_sorted_curve_turns_from_kept_to_cut_where_the_plan_cuts():
     assert fig.layout.shapes[0].x0 == pytest.approx(2.5 / 3)
 
 
+def test_every_layer_of_a_group_has_a_curve():
+    fig = importance.layer_curves({"conv1": [2.0, 1.0, 3.0], "bn1": [1.0, 1.0, 1.0]})
+    assert list(named(fig, "conv1").y) == [1.5, 1.0, 0.5]
+    assert list(named(fig, "bn1").x) == [0, 0.5, 1]
+
+
 def test_rank_map_has_a_row_a_group_and_marks_the_cut():
     fig = importance.rank_map({"a": [4.0, 2.0], "b": [1.0, 1.0, 1.0, 1.0]}, {"a": 1, "b": 4}, columns=4)
     heat, marks = fig.data

@@ -136,6 +136,15 @@ def test_start_shows_the_baseline_with_its_conditions_and_what_comes_next(open_p
     assert at.button(key="onward").label == "Next: Importance"
 
 
+def test_a_workspace_that_cannot_be_used_is_said_in_words(open_page, project, home, monkeypatch):
+    made = project()
+    database(home).unlink(missing_ok=True)
+    database(home).write_bytes(b"not a database at all" * 100)
+    at = open_page("start", project=made.id)
+    assert not at.exception
+    assert "damaged" in texts(at, "error")
+
+
 # Comb ----------------------------------------------------------------------------------------------------------------
 
 
