@@ -60,7 +60,7 @@ class TrainSettings:
         precision: "no" for float32, or mixed "bf16", "fp16".
     """
 
-    epochs: float = 30.0
+    epochs: float = 15.0
     steps: int = 0
     batch_size: int = 64
     accumulate: int = 1
