@@ -33,7 +33,7 @@ def extract(flow: Flow, units: Units, labels: dict[Axis, Label], order: Sequence
     Args:
         order: tensor names as the graph first reads them.
     """
-    shown = _multiplied(flow, units) & ~_covered(units)
+    shown = _multiplied(flow, units) & _weighs(flow, units) & ~_covered(units)
     by_key: dict[tuple[object, ...], list[int]] = defaultdict(list)
     counts = _axis_counts(units)
     for row in range(len(units.candidates)):
@@ -99,6 +99,13 @@ def _multiplied(flow: Flow, units: Units) -> npt.NDArray[np.bool_]:
                     seen[units.roots[atoms]] = True
     seen[units.roots[flow.batch]] = False
     return np.asarray(np.asarray(units.closure @ seen.astype(np.int32)) > 0, bool)
+
+
+def _weighs(flow: Flow, units: Units) -> npt.NDArray[np.bool_]:
+    """Which candidates own positions of a weight that is multiplied with; those of position tables alone do not."""
+    weights = {str(a.target) for node in flow.macs for a in node.all_input_nodes if a.op == "get_attr"}
+    own = np.array([name in weights for name, _ in units.axes] or [False], np.int32)
+    return np.asarray(np.asarray(_axis_counts(units) @ own) > 0, bool)
 
 
 def _covered(units: Units) -> npt.NDArray[np.bool_]:

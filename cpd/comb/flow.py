@@ -166,8 +166,13 @@ class Flow:
             self.lock(label, f"removed positions would still count in {self.where(node)}")
 
     def removable(self, labels: Iterable[Label]) -> bool:
-        """Whether any of these axes may lose positions; the batch may not."""
-        return any(label is not None and not self.is_batch(label) for label in labels)
+        """Whether any of these axes may lose positions; the batch and what is locked may not."""
+
+        def may(label: Any) -> bool:
+            atoms = label.atoms.reshape(-1) if isinstance(label, Varying) else label
+            return not (self.is_batch(label) or self.atoms.is_locked(atoms))
+
+        return any(label is not None and may(label) for label in labels)
 
     def is_batch(self, label: Any) -> bool:
         """Whether an axis is the batch, perhaps merged with axes of fixed size."""

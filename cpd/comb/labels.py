@@ -59,6 +59,7 @@ class Atoms:
 
     def __init__(self) -> None:
         self._parent = np.arange(1024, dtype=np.int64)
+        self._must_stay = np.zeros(1024, bool)
         self._count = 0
         self._locks: list[tuple[IntArray, str]] = []
         self._owners: list[tuple[IntArray, IntArray, bool]] = []
@@ -71,6 +72,7 @@ class Atoms:
         """`number` fresh atoms."""
         while self._count + number > len(self._parent):
             self._parent = np.concatenate([self._parent, np.arange(len(self._parent), 2 * len(self._parent))])
+            self._must_stay = np.concatenate([self._must_stay, np.zeros_like(self._must_stay)])
         atoms = np.arange(self._count, self._count + number, dtype=np.int64)
         self._count += number
         return atoms
@@ -94,7 +96,11 @@ class Atoms:
             if not differ.any():
                 return
             # A root that meets several others keeps the last of them here; the next round merges the rest.
-            self._parent[np.maximum(a, b)[differ]] = np.minimum(a, b)[differ]
+            high, low = np.maximum(a, b)[differ], np.minimum(a, b)[differ]
+            self._parent[high] = low
+            stays = self._must_stay[high] | self._must_stay[low]
+            self._must_stay[low[stays]] = True
+            self._must_stay[self.find(high[stays])] = True
 
     def roots(self) -> IntArray:
         """(count,) the representative of every atom."""
@@ -104,6 +110,11 @@ class Atoms:
         """Say that these positions must stay, and why."""
         if label is not None and len(label):
             self._locks.append((label, why))
+            self._must_stay[self.find(label)] = True
+
+    def is_locked(self, label: IntArray) -> bool:
+        """Whether every position of an axis must stay, as far as is known yet."""
+        return bool(self._must_stay[self.find(label)].all())
 
     def own(self, owners: IntArray, owned: IntArray, free: bool = False) -> None:
         """owners[i] owns owned[i]: when the first dies so does the second. Unless `free`, the second never dies alone."""

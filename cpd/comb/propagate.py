@@ -36,7 +36,8 @@ def propagate(trace: Trace, forced: set[str] | None = None) -> tuple[Flow, dict[
             flow.labels[node] = _attribute(flow, node, trace, axes)
         elif node.op == "call_function":
             flow.labels[node] = _call(flow, node)
-            if node.all_input_nodes and flow.given.issuperset(node.all_input_nodes):
+            sources = [source for source in node.all_input_nodes if flow.is_tensor(source)]
+            if sources and flow.given.issuperset(sources):
                 flow.given.add(node)
         elif node.op == "output":
             for source in node.all_input_nodes:
