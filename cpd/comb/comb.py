@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from cpd.comb.cache import cached_trace
 from cpd.comb.explain import with_ties
 from cpd.comb.extract import extract
 from cpd.comb.flow import Flow
@@ -16,7 +17,7 @@ from cpd.comb.propagate import Axis, propagate
 from cpd.comb.record import CombRecord
 from cpd.comb.rows import uneven
 from cpd.comb.tabulate import tabulate
-from cpd.comb.trace import Trace, trace
+from cpd.comb.trace import Trace
 from cpd.comb.units import Units, find_units
 
 
@@ -62,7 +63,7 @@ def comb(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0) ->
     Raises:
         TraceError: the model cannot be traced, with the line of its code that stands in the way.
     """
-    traced = trace(model, inputs, timeout_s)
+    traced = cached_trace(model, inputs, timeout_s)
     order = list(dict.fromkeys(str(n.target) for n in _in_use(traced)))
     forced: set[str] = set()
     while True:
