@@ -73,13 +73,13 @@ def sizes() -> dict[str, dict[str, Any]]:
 
 
 def families(rows: dict[str, dict[str, Any]]) -> list[str]:
-    """The smallest model of every file, the first by name where several are equally small."""
+    """The smallest model of every file, the first in timm's order where several are equally small."""
     smallest: dict[str, str] = {}
-    for name in sorted(rows):
+    for name in rows:
         best = smallest.setdefault(rows[name]["file"], name)
         if rows[name]["parameters"] < rows[best]["parameters"]:
             smallest[rows[name]["file"]] = name
-    return sorted(smallest.values())
+    return list(smallest.values())
 
 
 def chosen(arguments: argparse.Namespace) -> list[str]:
