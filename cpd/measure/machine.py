@@ -2,16 +2,42 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import platform
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cpd import __version__
 from cpd.errors import DeviceError
 
 if TYPE_CHECKING:
     import torch
+
+PACKAGES = ("torch", "torchvision", "timm", "accelerate", "streamlit", "plotly", "safetensors", "segmentation-models-pytorch")
+
+
+def surroundings() -> dict[str, str]:
+    """This program, machine and packages in words: what a report of a defect needs."""
+    return {
+        "cpd": f"{__version__}, Python {platform.python_version()}, {platform.platform(terse=True)}",
+        "machine": f"{processor_name()}, {memory_gib():.0f} GiB memory",
+        "packages": ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name))),
+    }
+
+
+def memory_gib() -> float:
+    import psutil
+
+    return float(psutil.virtual_memory().total) / 2**30
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
 
 
 @cache
