@@ -10,8 +10,9 @@ import streamlit as st
 
 from app import state
 from app.draft import Draft, History
-from cpd.errors import CpdError, StorageError
+from cpd.errors import CpdError
 from cpd.prune.plan import Constraints, Plan, Scores
+from cpd.runs.files import replacing, write_json
 from cpd.runs.project import Project
 
 HISTORY, VERSION, SEEN = "plan.history", "plan.version", "plan.seen"
@@ -69,11 +70,9 @@ class Desk:
     def move(self, history: History) -> None:
         """Show another draft of the history. Raises CpdError when the plan cannot be written; nothing is lost then."""
         self._show((self.project.id, self.comb.record.model), history)
-        self.plan().save(self.path)
-        try:
-            self.held_path.write_text(json.dumps(sorted(history.now.held)))
-        except OSError as error:
-            raise StorageError(f"{self.held_path}: cannot be written ({error.strerror}).") from error
+        with replacing(self.path) as file:  # another tab may be reading it
+            file.write(self.plan().to_json().encode())
+        write_json(self.held_path, sorted(history.now.held))
         st.session_state[SEEN] = state.stamp(self.path)
 
     @property

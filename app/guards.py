@@ -28,7 +28,8 @@ def comb(project: Project) -> state.Combed:
         found = state.combed(project)
     except CpdError as error:
         found = None
-        st.error(str(error), icon=":material/error:")
+        if not engine.active(project, ("comb",)):  # else it is being written just now
+            st.error(str(error), icon=":material/error:")
     if found is not None:
         return found
     if engine.active(project, ("comb",)):

@@ -136,15 +136,15 @@ class Combed:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _combed(mark: Stamp) -> Combed:
-    record = CombRecord.load(Path(mark[0]).parent)
+def _combed(names: Stamp, numbers: Stamp) -> Combed:
+    record = CombRecord.load(Path(names[0]).parent)
     return Combed(record, CostModel(record))
 
 
 def combed(project: Project) -> Combed | None:
     """The project's comb, None before it is made. Raises StorageError when its files are damaged."""
-    mark = stamp(folder(project) / "comb.json")
-    return None if mark is None or stamp(folder(project) / "comb.npz") is None else _combed(mark)
+    names, numbers = (stamp(folder(project) / file) for file in ("comb.json", "comb.npz"))
+    return None if names is None or numbers is None else _combed(names, numbers)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

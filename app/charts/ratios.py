@@ -68,6 +68,8 @@ def ratio_by_depth(rows: Sequence[Ratio], *, height: int = 260, dark: bool = Fal
     )
     framed(fig, X, Y, height=height, dark=dark, barmode="overlay")
     fig.update_yaxes(range=[0, 1], tickformat=".0%", dtick=0.25)
+    if not any(row.requested or row.kept < row.width for row in rows):
+        fig.add_annotation(text="Nothing is cut yet.", x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, opacity=0.7)
     return depth_axis(fig, sections([row.group for row in rows]), dark)
 
 

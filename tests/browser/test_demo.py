@@ -14,6 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from real_app import ROOT, SHOTS, Server
 
+from cpd.runs.project import project_folder
 from cpd.runs.store import Store
 from cpd.runs.workspace import database, run_folder
 
@@ -80,6 +81,22 @@ def until(found: Callable[[], bool], what: str, patience_s: float = 120.0) -> No
         time.sleep(0.3)
 
 
+def type_ratio(page: Page, percent: str) -> None:
+    """Type into the first row of "Asked for". The grid is a canvas: cells are reached by the keyboard."""
+    page.locator(".dvn-scroller").first.click(position={"x": 40, "y": 54})
+    for key in ("ArrowRight", "ArrowRight"):
+        page.wait_for_timeout(200)
+        page.keyboard.press(key)
+    page.keyboard.type(percent, delay=150)
+    page.wait_for_timeout(500)
+    page.keyboard.press("Enter")
+
+
+def asked(plan: Path) -> float:
+    """The ratio that the saved plan asks of its first group."""
+    return float(json.loads(plan.read_text())["groups"][0]["requested"])
+
+
 def test_the_demo_from_the_first_click_to_the_pruned_model(chromium: Browser, server: Server, tmp_path: Path) -> None:
     walk = Walk(chromium, server.url)
     page = walk.light
@@ -125,6 +142,11 @@ def test_the_demo_from_the_first_click_to_the_pruned_model(chromium: Browser, se
     until(lambda: metric(page, "MACs per sample") == dense, "Ctrl+Z does not undo")
     page.keyboard.press("Control+y")
     until(lambda: metric(page, "MACs per sample") != dense, "Ctrl+Y does not redo")
+    plan = project_folder(server.home, page.url.partition("project=")[2].partition("&")[0]) / "plan.json"
+    type_ratio(page, "40")
+    until(lambda: asked(plan) == 0.4, "a typed ratio is not saved")
+    page.keyboard.press("Control+z")
+    until(lambda: asked(plan) != 0.4, "Ctrl+Z does not take back what was typed")
     walk.shoot("4-plan")
 
     # 5 Run: one click; the address finds it again after a reload, and after the app was killed and started again.
