@@ -18,7 +18,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     parser.add_argument("--out", metavar="DIR", default="", help="keep the comb there (comb.json, comb.npz)")
     parser.add_argument("--no-certify", action="store_true", help="leave out the two checks that prove every group")
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds that tracing may take (default 120)")
+    options.add_timeout(parser)
     options.add_json(parser)
 
 

@@ -42,6 +42,10 @@ def add_constraints(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-ratio", type=float, default=1.0, metavar="R", help="largest pruning ratio of any group, 0..1")
 
 
+def add_timeout(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds that tracing may take (default 120)")
+
+
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """`--set k=v`, values read as Python literals, text otherwise."""
     return dict(pair(text, "--set") for text in arguments.set)

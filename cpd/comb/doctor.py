@@ -116,7 +116,7 @@ def _certificates(
     model: nn.Module, inputs: tuple[Any, ...], comb: Comb, ratios: Sequence[float], steps: _Steps
 ) -> dict[str, Row]:
     """A row a group with the larger of both errors over all ratios."""
-    rows = {g.name: Row(g.name, g.width, f"locked before: {g.reason}") for g in comb.groups}
+    rows = {g.name: Row(g.name, g.width, f"locked: {g.reason}") for g in comb.groups}
     for ratio in ratios:
         for check in _checks(model, inputs, comb, ratio):
             old = rows[check.group]
@@ -125,7 +125,9 @@ def _certificates(
             passed = Check(check.group, relabel, silence).passed
             which, error = ("relabelling", relabel) if relabel > TOLERANCE else ("silencing", silence)
             verdict = "" if passed else f"not certified: {which} its units changes the output by {error:.1e}"
-            rows[check.group] = replace(old, certified=passed, relabel_error=relabel, silence_error=silence, verdict=verdict)
+            rows[check.group] = replace(
+                old, certified=passed, relabel_error=relabel, silence_error=silence, verdict=verdict
+            )
         steps.done()
     return rows
 
@@ -179,7 +181,9 @@ def _together(mill: Mill, comb: Comb, ratio: float, rows: dict[str, Row], deadli
             found = mill.trial(_plan(comb, well[:middle], ratio))
             sound, broken, trouble = (sound, middle, found) if found else (middle, broken, trouble)
         name = well[broken - 1]
-        rows[name] = _failed(rows[name], mill, trouble, f"cut by {ratio:.0%} with the groups before it", rows[name].ratios)
+        rows[name] = _failed(
+            rows[name], mill, trouble, f"cut by {ratio:.0%} with the groups before it", rows[name].ratios
+        )
 
 
 def _plan(comb: Comb, names: Sequence[str], ratio: float) -> Plan:

@@ -82,7 +82,9 @@ class Findings:
         locked = len(self.rows) - len(tried)
         text = f"{len(tried) - len(self.failed)} of {len(tried)} groups passed every check"
         text += f"; locked now: {_listed(self.failed)}" if self.failed else ""
-        return text + (f"; {locked} {'was' if locked == 1 else 'were'} locked before." if locked else ".")
+        return text + (
+            f"; {locked} cannot be pruned by {'its' if locked == 1 else 'their'} place in the model." if locked else "."
+        )
 
     def table(self) -> str:
         """Markdown: surroundings, a row a group, and what else was found."""
@@ -122,7 +124,9 @@ class Findings:
         """
         try:
             if row["schema"] != SCHEMA:
-                raise StorageError(f"{source}: schema {row['schema']}, this version reads {SCHEMA}; run the doctor again.")
+                raise StorageError(
+                    f"{source}: schema {row['schema']}, this version reads {SCHEMA}; run the doctor again."
+                )
             values = {name: value for name, value in row.items() if name != "schema"}
             values |= {name: tuple(values[name]) for name in ("faults", "unknown", "unread")}
             return Findings(**(values | {"rows": tuple(_row(entry) for entry in values["rows"])}))

@@ -78,10 +78,14 @@ class Mill:
             with torch.no_grad():
                 off = relative_error(outputs(whole, self._inputs), outputs(self._model, self._inputs))
         except Exception as error:  # noqa: BLE001
-            self.faults = dict.fromkeys(STEPS, f"the traced graph does not run ({type(error).__name__}: {_first_line(error)}).")
+            self.faults = dict.fromkeys(
+                STEPS, f"the traced graph does not run ({type(error).__name__}: {_first_line(error)})."
+            )
             return
         if off > _ALIKE:
-            self.faults["trace"] = f"the traced graph answers otherwise than the model's own code (relative error {off:.0e})."
+            self.faults["trace"] = (
+                f"the traced graph answers otherwise than the model's own code (relative error {off:.0e})."
+            )
         for step in STEPS:
             try:
                 text = getattr(self, f"_{step}")(whole, plan)
@@ -104,7 +108,11 @@ class Mill:
         self._shapes = self._shapes or shapes
         if shapes != self._shapes:
             return f"outputs of shape {_words(shapes)} in place of {_words(self._shapes)}"
-        rows = [(a[:1], b) for a, b in zip(many, one, strict=True) if b.ndim and b.shape[0] == 1 and a.shape[1:] == b.shape[1:]]
+        rows = [
+            (a[:1], b)
+            for a, b in zip(many, one, strict=True)
+            if b.ndim and b.shape[0] == 1 and a.shape[1:] == b.shape[1:]
+        ]
         off = relative_error([b for _, b in rows], [a for a, _ in rows]) if rows else 0.0
         if self._mixes is None:
             self._mixes = off > _ALIKE  # the uncut network: its samples may depend on each other

@@ -8,6 +8,7 @@ batch norm and dropout.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import operator
 import re
@@ -15,7 +16,7 @@ import signal
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,19 +75,32 @@ def trace(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0) -
 
 def _export(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
     wide = _widened(inputs)
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    level = log.level
-    log.setLevel(logging.CRITICAL)  # what fails is said once, by the error below
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "The tensor attributes? .* (was|were) assigned during export")
+        with _quiet():
             return torch.export.export(model, wide, strict=False)
     except TraceError:
         raise
     except Exception as error:  # whatever the model's own code raises while it is traced
         raise TraceError(_explain(model, error)) from error
+
+
+_LOUD = ("torch._subclasses.fake_tensor", "torch.fx.experimental.symbolic_shapes")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What fails in an export is said once, by our error: not by torch's loggers, and not by the graph so far, which
+    it prints to stderr."""
+    levels = {name: logging.getLogger(name).level for name in _LOUD}
+    for name in _LOUD:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+            warnings.filterwarnings("ignore", "The tensor attributes? .* (was|were) assigned during export")
+            yield
     finally:
-        log.setLevel(level)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def _widened(inputs: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ import cpd
 from cpd.cli import COMMANDS, main
 from cpd.cli.options import literal, pair, share, table
 from cpd.cli.progress import Bar
+from cpd.comb.findings import Findings
 from cpd.comb.record import CombRecord
 from cpd.errors import PlanError, RunError
 from cpd.importance.scores import ScoreTable
@@ -127,13 +129,67 @@ def test_train_then_run_then_measure(net: str, tmp_path: Path, capsys: pytest.Ca
     assert "another run" in capsys.readouterr().err
 
 
-def test_doctor_takes_a_model_through_the_mill(net: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("doctor", net, "--json", "-") == 0
-    row = json.loads(capsys.readouterr().out)
+def test_doctor_tries_every_group_and_hands_over(net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("doctor", net, "--ratio", 0.5, "--json", tmp_path / "d.json") == 0
+    text = capsys.readouterr().out
+    assert "| `0` | 12 | 0.50 |" in text
+    row = json.loads((tmp_path / "d.json").read_text())
     assert row["well"]
-    assert [s["step"] for s in row["steps"]][-6:] == ["load", "comb", "certify", "cut", "train", "save, open"]
+    assert [s["step"] for s in row["steps"]][-4:] == ["load", "comb", "examine", "save, open"]
+    found = Findings.from_dict(row["findings"])
+    assert [(r.group, r.units, r.forward, r.backward, r.reload) for r in found.rows if r.certified] == [("0", 12, True, True, True), ("3", 8, True, True, True)]
+
+
+def test_doctor_says_in_one_line_what_cannot_be_done(net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("doctor", "timm:resnet19") == 2
-    assert "FAIL  load" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "FAIL  load" in said.out
+    assert said.err.count("\n") == 1
+    assert "resnet19" in said.err
+    (tmp_path / "net.py").write_text(BRANCHING)
+    for command in ("doctor", "comb"):
+        assert call(command, f"{tmp_path}/net.py:make") == 2
+        said = capsys.readouterr()
+        assert said.err.count("\n") == 1
+        assert "Branching cannot be traced at net.py:9 in forward" in said.err
+    assert call("comb", net, "--timeout", 0.0001) == 2
+    assert "tracing did not end within 0.0001 s" in capsys.readouterr().err
+
+
+BRANCHING = """
+import torch
+
+class Branching(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.fc = torch.nn.Linear(4, 4)
+    def forward(self, x):
+        if self.fc(x).sum() > 0:
+            return x
+        return -x
+
+def make():
+    return Branching(), torch.randn(2, 4)
+"""
+
+
+def test_doctor_locks_a_group_that_fails_and_exits_with_1(net: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Surgery that forgets the batch norm: the group around it cannot run, the other one is still handed over."""
+    import cpd.comb.mill
+
+    real = cpd.comb.mill.prune
+
+    def prune(*arguments: Any) -> nn.Module:
+        network = real(*arguments)
+        if len(network.state_dict()["0.weight"]) < 12:
+            network.get_submodule("1").running_mean = torch.zeros(12)
+        return network
+
+    monkeypatch.setattr("cpd.comb.mill.prune", prune)
+    assert call("doctor", net, "--json", "-") == 1
+    row = json.loads(capsys.readouterr().out)
+    assert Findings.from_dict(row["findings"]).failed == ("0",)
+    assert [s["ok"] for s in row["steps"]][-4:] == [True, True, False, True]
 
 
 def test_doctor_fails_where_nothing_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -63,7 +63,9 @@ def test_a_comb_that_misses_a_slice_fails_in_that_group_alone() -> None:
     locked = report.comb.groups[at]
     assert (locked.prunable, locked.certified) == (False, False)
     assert locked.reason.startswith("the doctor found: not certified: relabelling its units changes the output by")
-    assert [g.prunable for i, g in enumerate(report.comb.groups) if i != at] == [g.prunable for i, g in enumerate(found.groups) if i != at]
+    assert [g.prunable for i, g in enumerate(report.comb.groups) if i != at] == [
+        g.prunable for i, g in enumerate(found.groups) if i != at
+    ]
     assert f"locked now: {victim.name}" in report.table()
 
 
@@ -85,7 +87,9 @@ def no_gradient(network: nn.Module) -> None:
 
 
 def rounds_when_saved(network: nn.Module) -> None:
-    network.register_state_dict_post_hook(lambda _, state, *__: state.update({k: v.half().float() for k, v in state.items() if v.is_floating_point()}))
+    network.register_state_dict_post_hook(
+        lambda _, state, *__: state.update({k: v.half().float() for k, v in state.items() if v.is_floating_point()})
+    )
 
 
 def fixed_batch(network: nn.Module) -> None:
@@ -105,7 +109,9 @@ def another_shape(network: nn.Module) -> None:
         (another_shape, "forward", "outputs of shape 2x4, 1x4 in place of 2x5, 1x5"),
     ],
 )
-def test_a_cut_that_breaks_the_network_locks_its_group(monkeypatch: pytest.MonkeyPatch, break_it: Any, step: str, words: str) -> None:
+def test_a_cut_that_breaks_the_network_locks_its_group(
+    monkeypatch: pytest.MonkeyPatch, break_it: Any, step: str, words: str
+) -> None:
     model, inputs, found = combed("residual")
     breaking(monkeypatch, "body.one.0.weight", 12, break_it)
     report = examine(model, inputs, found)
@@ -135,14 +141,19 @@ def test_groups_that_only_fail_together_are_told_apart(monkeypatch: pytest.Monke
     monkeypatch.setattr("cpd.comb.mill.prune", prune)
     report = examine(model, inputs, found)
     assert report.findings.failed == ("body.c.0",)
-    assert "with the groups before it (RuntimeError: these two do not get on)" in report.comb.record.by_name["body.c.0"].reason
+    assert (
+        "with the groups before it (RuntimeError: these two do not get on)"
+        in report.comb.record.by_name["body.c.0"].reason
+    )
 
 
 def test_when_time_is_up_groups_are_still_cut_together(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs, found = combed("residual")
     report = examine(model, inputs, found, limit_s=0.0)
     tried = [row for row in report.rows if row.certified is not None]
-    assert all(row.verdict == "fine; cut with all others only, time was up" and row.forward and not row.ratios for row in tried)
+    assert all(
+        row.verdict == "fine; cut with all others only, time was up" and row.forward and not row.ratios for row in tried
+    )
     breaking(monkeypatch, "body.one.0.weight", 12, no_gradient)
     late = examine(model, inputs, found, limit_s=0.0).findings
     assert late.faults[0].startswith("all groups cut by 25%: backward fails (the gradient of body.one.0.weight")
