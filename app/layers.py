@@ -67,7 +67,7 @@ def state_of(group: Group) -> str:
     return PRUNABLE if group.prunable else LOCKED
 
 
-def sections(names: Sequence[str], most: int = 14) -> list[Section]:
+def sections(names: Sequence[str], most: int = 18) -> list[Section]:
     """Runs of layers that share the head of their name, as finely as gives at most `most` runs."""
     best = _runs(names, 1)
     for depth, enough in ((2, most), (3, 3)):  # a third level only where two tell next to nothing
