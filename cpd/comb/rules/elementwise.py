@@ -125,6 +125,17 @@ def copy(flow: Flow, call: Call) -> Labels:
     return _meet(flow, call, [call["self"], call["src"]])
 
 
+@rule("fill", "zero")
+def fill(flow: Flow, call: Call) -> Labels:
+    """Writes one number over a value. Zero leaves zeros at removed positions; after another number the rest must stay."""
+    labels, zero = flow.of(call["self"]), call.name == "zero" or _silent(flow, call["value"])
+    for label in labels:
+        if not zero and label is not None and not flow.is_batch(label):
+            flow.lock(label, f"a number is written over it in {flow.where(call.node)}")
+    flow.silent[call.node] = zero
+    return labels
+
+
 def _meet(flow: Flow, call: Call, operands: list[Any]) -> Labels:
     tensors = [value for value in operands if flow.is_tensor(value)]
     if not tensors:
