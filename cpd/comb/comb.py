@@ -53,13 +53,15 @@ class Comb:
         return replace(self, record=self.record.with_groups(groups))
 
 
-def comb(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0) -> Comb:
+def comb(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0, free_rows: bool = True) -> Comb:
     """Find every set of channels, heads or hidden units of `model` that must be removed together.
 
     Args:
         model: any module that torch.export can trace; left as it was.
         inputs: positional example arguments, the batch on axis 0 of every tensor.
         timeout_s: limit for the trace.
+        free_rows: let heads and channel groups drop positions of their own where that is sound; False makes all of
+            them drop the same ones.
     Raises:
         TraceError: the model cannot be traced, with the line of its code that stands in the way.
     """
@@ -70,6 +72,8 @@ def comb(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0) ->
         # Every pass either takes freedom back from some split, of which there are finitely many, or is the last.
         known = len(forced)
         flow, labels = propagate(traced, forced)
+        if not free_rows:
+            forced |= {split.key for split in flow.boxes.free}
         if len(forced) > known:
             continue
         units = find_units(flow, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from networks import NETWORKS
@@ -118,3 +119,42 @@ def test_a_plan_for_part_of_the_groups_leaves_the_others_whole() -> None:
     pruned = prune(model, result, plan)
     assert pruned.state_dict()["body.b.0.weight"].shape == (4, 3, 3, 3)
     assert pruned.state_dict()["body.c.0.weight"].shape == (8, 7, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "name", ["attention", "attention_separate", "attention_spelled_out", "attention_with_norm", "grouped"]
+)
+def test_rows_may_drop_positions_of_their_own_only_where_that_is_sound(name: str) -> None:
+    """Free rows give blocks; forced rows give one unit a column, over all rows; both are certified."""
+    torch.manual_seed(0)
+    build, shape, _ = NETWORKS[name]
+    model, inputs = build().eval(), (torch.randn(shape),)
+    free, forced = comb(model, inputs), comb(model, inputs, free_rows=False)
+    assert not any(g.blocks for g in forced.groups)
+    # One scale for the channels of all heads takes the freedom back.
+    assert any(g.blocks for g in free.groups) == (name != "attention_with_norm")
+    for result in (free, forced):
+        assert [c for c in measure(model, inputs, result) if not c.passed] == []
+
+
+def test_query_and_key_go_apart_from_value_and_keep_as_many_under_one_projection() -> None:
+    _, _, result = combed("attention")
+    channels = {g.name: g for g in result.groups if "channels" in g.name}
+    assert [g.width for g in channels.values()] == [16, 16]
+    first, second = channels.values()
+    assert first.tied == (second.name,)
+    assert second.tied == (first.name,)
+    assert first.blocks == second.blocks == tuple(np.repeat(range(4), 4).tolist())
+    assert {s.tensor for s in first.slices} == {"qkv.weight", "qkv.bias"}
+    assert {s.tensor for s in second.slices} == {"qkv.weight", "qkv.bias", "proj.weight"}
+    _, _, apart = combed("attention_separate")
+    assert all(g.tied == () for g in apart.groups)
+
+
+def test_heads_and_their_channels_are_cut_together_as_asked() -> None:
+    model, inputs, result = combed("attention")
+    plan = plan_ratios(result, {"qkv:heads": 0.5, "qkv:channels": 0.5, "qkv:channels#2": 0.5})
+    pruned = prune(model, result, plan)
+    assert pruned.state_dict()["qkv.weight"].shape == (3 * 2 * 2, 16)
+    assert pruned.state_dict()["proj.weight"].shape == (16, 4)
+    pruned(*inputs)

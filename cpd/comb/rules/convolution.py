@@ -45,7 +45,7 @@ def _grouped(
 ) -> None:
     where = flow.where(node)
     group_in, within = flow.boxes.split(x, [groups, channels // groups], where)
-    group_out, _ = flow.boxes.split(out, [groups, width // groups], where)
+    group_out, _ = flow.boxes.split(out, [groups, width // groups], f"outputs of {where}")
     flow.tie(group_in, group_out, node)
     if channels > groups:
         flow.tie(within, column, node)  # every group reads the same columns of the weight
