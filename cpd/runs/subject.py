@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from cpd.comb.record import CombRecord
 from cpd.errors import CpdError, DataError
 from cpd.runs.context import RunContext
+from cpd.runs.files import make_folder
 from cpd.runs.spec import RunSpec
 
 if TYPE_CHECKING:
@@ -61,6 +62,15 @@ def saved_record(folder: Path) -> CombRecord | None:
         return CombRecord.load(folder)
     except CpdError:
         return None
+
+
+def save_record(context: RunContext, record: CombRecord) -> None:
+    """comb.npz and comb.json in the context's folder; each appears whole, and readers look for the second."""
+    whole = make_folder(context.run_dir / "comb")
+    record.save(whole)
+    for name in ("comb.npz", "comb.json"):
+        (whole / name).replace(context.folder / name)
+    whole.rmdir()
 
 
 def train_settings(spec: RunSpec) -> TrainSettings:

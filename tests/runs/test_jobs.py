@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 import cpd
+import cpd.comb.mill
+from cpd.comb.findings import Findings
 from cpd.comb.record import CombRecord
 from cpd.errors import RunError
 from cpd.importance.scores import ScoreTable
@@ -81,6 +83,36 @@ def test_comb_score_and_measure_fill_the_project(root, store, project):
     assert found.macs == 12 * 27 * 16 * 16 + 16 * 12 * 9 * 8 * 8 + 160
     assert found.top1_images > 100
     assert [row.batch for row in found.latency] == [2]
+
+
+def test_the_doctor_leaves_its_findings_and_locks_what_failed(root, store, project, monkeypatch):
+    in_this_process(root, store, project.spec("comb"))
+    options = {"ratios": [0.5]}
+    run = in_this_process(root, store, project.spec("doctor", options=options))
+    folder = project_folder(root, project.id)
+    found = Findings.from_dict(json.loads((folder / "doctor.json").read_text()))
+    assert (found.well, found.digest) == (True, CombRecord.load(folder).model)
+    assert [(r.group, r.ratios) for r in found.rows if r.ratios] == [("0", (0.5,)), ("3", (0.5,))]
+    row = store.run(run)
+    assert row.step == row.total == 4
+
+    real = cpd.comb.mill.prune
+
+    def prune(*arguments):
+        network = real(*arguments)
+        if len(network.state_dict()["3.weight"]) < 16:
+            network.get_parameter("3.bias").register_hook(lambda grad: grad / 0)
+        return network
+
+    monkeypatch.setattr("cpd.comb.mill.prune", prune)
+    in_this_process(root, store, project.spec("doctor", options=options))
+    groups = CombRecord.load(folder).by_name
+    assert groups["0"].prunable
+    assert not groups["3"].prunable
+    assert groups["3"].reason.startswith("the doctor found: backward fails when cut alone by 50%")
+    monkeypatch.undo()
+    in_this_process(root, store, project.spec("doctor", options=options))
+    assert CombRecord.load(folder).by_name["3"].prunable
 
 
 def in_this_process(root: Path, store: Store, spec: RunSpec) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from cpd.runs.context import RunContext
-from cpd.runs.files import make_folder, write_json
-from cpd.runs.subject import load_subject
+from cpd.runs.files import write_json
+from cpd.runs.subject import load_subject, save_record
 
 
 def run(context: RunContext) -> None:
@@ -25,11 +25,7 @@ def run(context: RunContext) -> None:
         found = certify(model, inputs, found)
     seconds = time.perf_counter() - start
 
-    whole = make_folder(context.run_dir / "comb")
-    found.record.save(whole)
-    for name in ("comb.npz", "comb.json"):  # each appears whole; readers look for the second
-        (whole / name).replace(context.folder / name)
-    whole.rmdir()
+    save_record(context, found.record)
     prunable = [group for group in found.groups if group.prunable]
     row = {
         "groups": len(found.groups),
