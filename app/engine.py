@@ -15,6 +15,7 @@ from cpd.runs.store import Event, Run, Series, Store
 from cpd.runs.workspace import database, open_workspace, run_folder
 
 COMB = {"timeout_s": 120, "certify": True}
+DOCTOR = {"ratios": [0.25, 0.5, 0.9], "limit_s": 600, "timeout_s": 120}
 MEASURE = {"batches": [1, 32], "accuracy": True}
 
 

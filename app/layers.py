@@ -19,6 +19,7 @@ class Layer:
         width: output channels of the dense model.
         macs: multiply-accumulates for one sample, dense.
         groups: names of the groups that own its output channels, () where nothing does.
+        extent: number of the record's extent that its output channels are, -1 where nothing of it can go.
     """
 
     module: str
@@ -26,6 +27,7 @@ class Layer:
     width: int
     macs: float
     groups: tuple[str, ...]
+    extent: int = -1
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,19 @@ def layers(record: CombRecord, macs: Sequence[float]) -> list[Layer]:
             continue
         axis = 1 if "transpose" in operator.operator else 0
         found.append(
-            Layer(operator.module, operator.operator, tensor.shape[axis], float(cost), tuple(owners.get((weight, axis), ())))
-        )
+            Layer(operator.module, operator.operator, tensor.shape[axis], float(cost), tuple(owners.get((weight, axis), ())),
+                  tensor.extents[axis])
+        )  # fmt: skip
     return found
+
+
+def widths_left(found: Sequence[Layer], sizes: Sequence[float]) -> list[int]:
+    """Output channels of every layer that are left.
+
+    Args:
+        sizes: living size of every extent of the record, as `CostModel.sizes` gives them.
+    """
+    return [layer.width if layer.extent < 0 else int(sizes[layer.extent]) for layer in found]
 
 
 def state_of(group: Group) -> str:

@@ -17,6 +17,11 @@ def ink(dark: bool) -> str:
     return "#ECEDF3" if dark else "#1C1D26"
 
 
+def paper(dark: bool) -> str:
+    """The background; the same values as in .streamlit/config.toml."""
+    return "#13141B" if dark else "#FFFFFF"
+
+
 def grid(dark: bool) -> str:
     """Lines that must stay behind the data."""
     return "#2E313D" if dark else "#E9EAF0"

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import streamlit as st
 
-from app.layers import Layer, layers, state_of
+from app.layers import Layer, layers, state_of, widths_left
+from cpd.comb.findings import Findings
 from cpd.comb.record import CombRecord
 from cpd.errors import CpdError, RunError
 from cpd.importance.scores import ScoreTable
@@ -126,6 +127,10 @@ class Combed:
     def layers(self) -> list[Layer]:
         return layers(self.record, self.cost.operator_macs(self.cost.sizes(self.cost.dead({}))).tolist())
 
+    def widths(self, plan: Plan) -> list[int]:
+        """Output channels of every layer that the plan leaves."""
+        return widths_left(self.layers, self.cost.sizes(self.cost.dead(plan.keep)).tolist())
+
     @cached_property
     def states(self) -> dict[str, str]:
         return {group.name: state_of(group) for group in self.record.groups}
@@ -199,6 +204,13 @@ def read_json(path: Path) -> Mapping[str, Any] | None:
     """A JSON file, None where there is none. Raises RunError when it is damaged."""
     mark = stamp(path)
     return None if mark is None else _json(mark)
+
+
+def doctor(project: Project, comb: Combed) -> Findings | None:
+    """What the doctor found of this comb, None where it has not looked or looked at another model."""
+    row = read_json(folder(project) / "doctor.json")
+    found = None if row is None else Findings.from_dict(row)
+    return found if found is not None and found.digest == comb.record.model else None
 
 
 def baseline(project: Project) -> Measurement | None:

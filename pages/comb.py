@@ -6,9 +6,12 @@ import streamlit as st
 
 from app import guards, state
 from app.charts.architecture import architecture
+from app.charts.architecture_svg import architecture_svg
+from app.charts.frame import exporting
 from app.numbers import count, plural
 from app.tables import groups_table
 from app.widgets import chrome
+from app.widgets.doctor import doctor_button, doctor_panel
 from app.widgets.group_detail import group_detail
 from cpd.comb.record import CombRecord
 
@@ -51,6 +54,8 @@ chrome.head("Comb", "Every set of channels, heads or hidden units that must be r
             "data through the model's graph.", help=chrome.TERMS["group"])  # fmt: skip
 comb = guards.comb(project)
 record, cost = comb.record, comb.cost
+found = state.doctor(project, comb)
+plan = state.plan(project, comb)
 
 tiles(record)
 
@@ -58,50 +63,68 @@ if not record.groups:
     chrome.note("No group was found", "Nothing in this model can be removed: no axis of its weights is free.", "account_tree")
     st.stop()
 
+doctor_panel(project, found, choose)
+if plan is not None:
+    stale = [row.group for row in plan.groups if row.granted and not record.by_name[row.group].prunable]
+    if stale:
+        st.warning(f"The plan still cuts {stale[0]}{f' and {len(stale) - 1} more' if stale[1:] else ''}, which may not be cut. "
+                   "Any edit on the Plan screen puts that right.", icon=":material/warning:")  # fmt: skip
+    if not any(row.granted for row in plan.groups):
+        plan = None
+
 selected = state.chosen_group(comb)
+kept = None if plan is None else comb.widths(plan)
+file = f"{project.name}-architecture"
 
 with st.container(border=True):
-    st.markdown(f"**Width over depth** · {plural(len(comb.layers), 'layer')}, {count(cost.dense.macs, 'MACs')} for one sample. "
-                "Click a bar to select its group.")  # fmt: skip
-    st.plotly_chart(architecture(comb.layers, comb.states, selected, dark=state.is_dark()), key=CHART, on_select=from_chart,
-                    selection_mode="points", config={"displayModeBar": False},
+    with st.container(horizontal=True, vertical_alignment="center"):
+        after = f", {count(cost.price(plan.keep).macs, 'MACs')} after the plan" if plan else ""
+        st.markdown(f"**Width over depth** · {plural(len(comb.layers), 'layer')}, {count(cost.dense.macs, 'MACs')} for one sample{after}. "
+                    "Click a bar to select its group.")  # fmt: skip
+        svg = architecture_svg(comb.layers, comb.states, selected, kept, title=f"{project.name} ({project.model})")
+        st.download_button("SVG", svg, f"{file}.svg", "image/svg+xml", icon=":material/download:", key="comb.svg", type="tertiary",
+                           on_click="ignore", help="The picture as vectors. The camera in its corner saves it as PNG.")  # fmt: skip
+    st.plotly_chart(architecture(comb.layers, comb.states, selected, kept, dark=state.is_dark()), key=CHART, on_select=from_chart,
+                    selection_mode="points", config=exporting(file, zoom=len(comb.layers) >= 120),
                     alt="Output width of every layer in forward order, prunable, locked and selected layers in different colours")  # fmt: skip
 
 left, right = st.columns([8, 5], gap="medium")
 with left:
-    st.subheader("Groups", help=chrome.TERMS["group"])
-    table = groups_table(record, cost.shares)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Groups", help=chrome.TERMS["group"])
+        doctor_button(project, found)
+    table = groups_table(record, cost.shares, {row.group: row.verdict for row in found.rows} if found else None)
+    names = list(table["group"])
     key = f"{TABLE}.{st.session_state.get(VERSION, 0)}"
-    if not any(group.parent for group in record.groups):
-        table = table.drop(columns="parent")
-    if not any(group.blocks for group in record.groups):
-        table = table.drop(columns="blocks")
-    if all(group.prunable for group in record.groups):
-        table = table.drop(columns="reason")
+    empty = [column for column in ("blocks", "tied", "doctor", "reason") if not table[column].astype(bool).any()]
     st.dataframe(
-        table,
+        table.drop(columns=["group", *empty]),
         key=key,
-        on_select=lambda: from_table(comb.names, key),
+        on_select=lambda: from_table(names, key),
         selection_mode="single-row",
-        selection_default={"selection": {"rows": [comb.names.index(selected)], "columns": []}},
+        selection_default={"selection": {"rows": [names.index(selected)], "columns": []}},
         hide_index=True,
         height=chrome.table_height(len(table), 16),
         column_config={
-            "group": st.column_config.TextColumn("Group", pinned=True),
+            "name": st.column_config.TextColumn("Group", pinned=True, width="medium",
+                                                help="Indented groups are part of the one above: removing a head removes its channels."),
             "units": st.column_config.NumberColumn("Units", help=chrome.TERMS["unit"]),
+            "blocks": st.column_config.TextColumn("Blocks", help=chrome.TERMS["blocks"]),
+            "tied": st.column_config.TextColumn("Tied to", help=chrome.TERMS["tied"]),
             "members": st.column_config.NumberColumn("Members", help="Modules whose weights or buffers the group cuts."),
             "macs": st.column_config.NumberColumn("MACs", format="percent", help=chrome.TERMS["share"]),
             "params": st.column_config.NumberColumn("Parameters", format="percent", help=chrome.TERMS["share"]),
             "state": "State",
             "certified": st.column_config.TextColumn("Certified", help=chrome.TERMS["certified"]),
+            "doctor": st.column_config.TextColumn("Doctor", help=chrome.TERMS["doctor"]),
             "reason": "Why locked",
-            "parent": st.column_config.TextColumn("Part of", help="Removing a unit of that group removes this group's units in it."),
-            "blocks": st.column_config.TextColumn("Blocks", help=chrome.TERMS["blocks"]),
         },
         alt="Groups of the model with their units, members, shares, certificate and state",
-    )
+    )  # fmt: skip
 with right:
-    group_detail(record.by_name[selected], cost.shares[selected])
+    children = [group.name for group in record.groups if group.parent == selected]
+    examined = next((row for row in found.rows if row.group == selected), None) if found else None
+    group_detail(record.by_name[selected], cost.shares[selected], children, examined, choose)
 
 if record.unknown:
     with st.expander(f"{plural(len(record.unknown), 'operator')} without a rule", icon=":material/help:"):

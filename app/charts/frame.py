@@ -51,6 +51,15 @@ def depth_axis(fig: go.Figure, parts: Sequence[Section], dark: bool) -> go.Figur
     return fig.update_layout(shapes=[*fig.layout.shapes, *rules])
 
 
+def exporting(file: str, *, zoom: bool = False) -> dict[str, Any]:
+    """Plotly's settings for a chart that can be saved as PNG, at three times the size on screen, as `file`.png."""
+    buttons = [["toImage"], *([["zoom2d", "pan2d", "resetScale2d"]] if zoom else [])]
+    return {
+        "displayModeBar": True, "displaylogo": False, "modeBarButtons": buttons,
+        "toImageButtonOptions": {"format": "png", "filename": file, "scale": 3},
+    }  # fmt: skip
+
+
 def empty(text: str, x: str, y: str, *, height: int = 320, dark: bool = False) -> go.Figure:
     """The same axes without data, and a sentence that says what will be here."""
     fig = framed(go.Figure(), x, y, height=height, dark=dark, legend=False)

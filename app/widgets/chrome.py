@@ -20,6 +20,9 @@ TERMS = {
     "share": "Share of the dense model that hangs on the group: what would go if all of its units went. Shares of "
     "neighbours overlap, since a weight between two groups hangs on both.",
     "blocks": "Units may only be exchanged within a block, and every block keeps equally many.",
+    "doctor": "Trial cuts of every group at several ratios, on a copy: forward at another batch size, backward, saved and "
+    "opened again, beside the certificate. A group that fails is locked with the reason.",
+    "tied": "Groups that must keep equally many units, although each chooses its own.",
     "macs": "Multiply-accumulates for one sample; 1 MAC = 2 FLOPs.",
     "parameters": "Weights and biases that training changes.",
     "top1": "Share of held-out images whose most likely class is the right one.",

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import streamlit as st
 
 from app.numbers import percent, plural
-from app.tables import slices_table, ties_table
+from app.tables import blocks_in_words, short, slices_table, ties_table
 from app.widgets.chrome import TERMS, table_height
+from cpd.comb.findings import Row
 from cpd.comb.group import Group
 
 
-def group_detail(group: Group, share: Mapping[str, float]) -> None:
-    """Card of a group; `share` is the dense model's share that hangs on it, by "macs" and "params"."""
+def group_detail(
+    group: Group, share: Mapping[str, float], children: Sequence[str] = (), examined: Row | None = None, choose: Callable[[str], None] | None = None
+) -> None:
+    """Card of a group.
+
+    Args:
+        share: of the dense model that hangs on it, by "macs" and "params".
+        children: names of the groups whose parent it is.
+        examined: what the doctor found of it.
+        choose: called with the name of a related group that the user follows.
+    """
     with st.container(border=True):
         st.subheader(group.name, anchor=False)
         with st.container(horizontal=True, gap="small"):
@@ -32,11 +42,10 @@ def group_detail(group: Group, share: Mapping[str, float]) -> None:
         facts = f"{plural(group.width, 'unit')} · {percent(share['macs'])} of MACs · {percent(share['params'])} of parameters"
         st.caption(facts)
         if group.blocks is not None:
-            st.caption(f"{plural(group.step, 'block')} of {plural(group.width // group.step, 'unit')}; every block keeps equally many.")
-        if group.parent:
-            st.caption(f"Part of **{group.parent}**: removing one of its units removes units here.")
-        if group.tied:
-            st.caption(f"Keeps as many units as {', '.join(f'**{name}**' for name in group.tied)}.")
+            st.caption(f"{blocks_in_words(group)}; every block keeps equally many.")
+        _relatives(group, children, choose)
+        if examined is not None and examined.certified is not None:
+            st.caption(f":material/stethoscope: **Doctor:** {examined.verdict}{_figures(examined)}")
         slices, ties = st.tabs([f"Slices ({len(group.slices)})", f"Why they belong together ({len(group.ties)})"])
         with slices:
             st.dataframe(slices_table(group), hide_index=True, height=table_height(len(group.slices), 12), alt=f"Tensor slices of {group.name}",
@@ -51,3 +60,29 @@ def group_detail(group: Group, share: Mapping[str, float]) -> None:
             else:
                 st.caption("One tensor only: nothing else reads or writes these units.")
 
+
+def _relatives(group: Group, children: Sequence[str], choose: Callable[[str], None] | None) -> None:
+    """Parent, children and tied groups, each with the way to it."""
+    rows = [
+        ("Part of", (group.parent,) if group.parent else (), "removing one of its units removes units here"),
+        ("Holds", tuple(children), "a unit here takes units there along"),
+        ("Tied to", group.tied, "they keep equally many units"),
+    ]
+    for word, names, meaning in rows:
+        if not names:
+            continue
+        with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
+            st.caption(f"{word}", width="content")
+            for name in names:
+                st.button(short(name, group.name), key=f"detail.{word}.{name}", type="tertiary", icon=":material/arrow_forward:",
+                          help=f"{name}: {meaning}", on_click=choose, args=(name,), disabled=choose is None)  # fmt: skip
+
+
+def _figures(row: Row) -> str:
+    """Errors of the certificate and the ratios that were tried, in a few words."""
+    parts = []
+    if row.ratios:
+        parts.append(f"cut alone by {', '.join(percent(ratio, 0) for ratio in row.ratios)}")
+    if row.relabel_error is not None and row.silence_error is not None:
+        parts.append(f"largest error of the certificate {max(row.relabel_error, row.silence_error):.0e}")
+    return f" ({'; '.join(parts)})" if parts else ""

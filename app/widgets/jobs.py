@@ -15,6 +15,7 @@ from cpd.runs.store import Run
 TICK_S = 1.0
 DOING = {
     "comb": "Combing: tracing the model, finding groups, proving them",
+    "doctor": "Doctor: trial cuts of every group, forward, backward, saved and opened again",
     "measure": "Measuring the dense model: accuracy and latency",
     "score": "Scoring every unit",
     "distill": "Pruning while distilling",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from xml.etree import ElementTree
+
 import numpy as np
 import pytest
 import synthetic
@@ -9,8 +12,11 @@ import synthetic
 from app import palette
 from app.charts import architecture as picture
 from app.charts import importance, ratios, training
-from app.layers import LOCKED, PRUNABLE, Layer, layers, sections, state_of
-from app.tables import groups_table, positions, slices_table
+from app.charts.architecture_svg import architecture_svg, axis_ticks
+from app.charts.frame import exporting
+from app.layers import LOCKED, PRUNABLE, Layer, layers, sections, state_of, widths_left
+from app.tables import groups_table, nested, positions, slices_table
+from cpd.comb.group import Group, Slice
 from cpd.prune.cost import CostModel
 
 
@@ -36,7 +42,7 @@ def test_architecture_colours_what_may_be_pruned_what_is_locked_and_what_is_sele
     record, found = chain_layers(widths=(8, 16, 16, 32), locked=(1,))
     states = {group.name: state_of(group) for group in record.groups}
     fig = picture.architecture(found, states, "stage1.conv0")
-    by_colour = {trace.marker.color: dict(zip(trace.x, trace.y, strict=True)) for trace in fig.data}
+    by_colour = {trace.marker.color: dict(zip(trace.x, trace.y, strict=True)) for trace in fig.data if trace.type == "bar"}
     assert by_colour == {palette.KEPT: {0: 8, 3: 32}, palette.LOCKED: {1: 16, 4: 10}, palette.SELECTION: {2: 16}}
     assert (fig.layout.xaxis.title.text, fig.layout.yaxis.title.text) == (picture.X, picture.Y)
 
@@ -48,11 +54,63 @@ def test_architecture_of_a_grouped_layer_selects_a_group_that_can_be_pruned():
     assert fig.data[0].marker.color == palette.KEPT
 
 
-def test_three_hundred_layers_are_three_traces():
-    found = [Layer(f"blocks.{i}.fc", "linear", 64, 1.0, (f"g{i}",)) for i in range(300)]
+def test_architecture_after_a_plan_stacks_what_is_cut_on_what_stays():
+    """Groups of 8, 16 and 32; the plan keeps 6, 16 and 8, so the colours split the bars there."""
+    record, found = chain_layers(widths=(8, 16, 32))
+    cost = CostModel(record)
+    keep = {"stage0.conv0": range(6), "stage1.conv0": range(8)}
+    kept = widths_left(found, cost.sizes(cost.dead(keep)).tolist())
+    assert kept == [6, 16, 8, 10]
+    fig = picture.architecture(found, {group.name: state_of(group) for group in record.groups}, kept=kept)
+    assert dict(zip(named(fig, "can be pruned").x, named(fig, "can be pruned").y, strict=True)) == {0: 6, 1: 16, 2: 8}
+    gone = named(fig, picture.GONE)
+    assert list(zip(gone.x, gone.base, gone.y, strict=True)) == [(0, 6, 2), (2, 8, 24)]
+    assert gone.marker.color == palette.CUT
+    assert gone.customdata[1][3] == "stage1.conv0"
+    assert gone.customdata[1][5] == "32 → 8"
+
+
+def test_three_hundred_layers_stay_few_traces_with_a_mark_at_the_selection_and_named_sections():
+    found = [Layer(f"blocks.{i // 6}.fc{i % 6}", "linear", 64, 1.0, (f"g{i}",)) for i in range(300)]
     fig = picture.architecture(found, {f"g{i}": LOCKED if i % 7 == 0 else PRUNABLE for i in range(300)}, "g1")
-    assert len(fig.data) == 3
-    assert sum(len(trace.x) for trace in fig.data) == 300
+    drawn = [trace for trace in fig.data if trace.type == "bar"]
+    assert len(drawn) == 3
+    assert sum(len(trace.x) for trace in drawn) == 300
+    marks = next(trace for trace in fig.data if trace.type == "scatter")
+    assert (list(marks.x), list(marks.y), marks.marker.color) == ([1], [64], palette.SELECTION)
+    assert len(fig.layout.shapes) == 49
+    assert 12 <= len(fig.layout.xaxis.ticktext) <= 26
+    assert set(fig.layout.xaxis.ticktext) < {f"blocks.{i}" for i in range(50)}
+    assert fig.layout.dragmode == "zoom"
+
+
+def test_the_svg_draws_every_layer_to_scale():
+    record, found = chain_layers(widths=(8, 16, 32), locked=(1,))
+    states = {group.name: state_of(group) for group in record.groups}
+    root = ElementTree.fromstring(architecture_svg(found, states, "stage1.conv0", [6, 16, 8, 10], title="a <net> & more"))
+    rects = [r for r in root if r.get("class") == "layer"]
+    heights = [float(r.get("height")) for r in rects]
+    assert [round(h / heights[0] * 6) for h in heights] == [6, 16, 8, 10]
+    assert [r.get("fill") for r in rects] == [palette.KEPT, palette.LOCKED, palette.SELECTION, palette.LOCKED]
+    cut = [r for r in root if r.get("class") == "cut"]
+    assert [round(float(r.get("height")) / heights[0] * 6) for r in cut] == [2, 24]
+    floors = {round(float(r.get("y")) + float(r.get("height")), 1) for r in rects}
+    assert len(floors) == 1
+    texts = {element.text for element in root if element.tag.endswith("text")}
+    assert {"a <net> & more", "can be pruned", "locked", "cut by the plan", "0", "40"} <= texts
+
+
+@pytest.mark.parametrize(("top", "last"), [(1, 1), (7, 8), (32, 40), (512, 600), (4096, 6000), (0, 1)])
+def test_ticks_of_the_svg_are_round_and_reach_the_top(top, last):
+    ticks = axis_ticks(top)
+    assert (ticks[0], ticks[-1]) == (0, last)
+    assert len(ticks) <= 6
+
+
+def test_a_chart_is_exported_under_the_name_of_its_project():
+    config = exporting("demo-architecture")
+    assert config["toImageButtonOptions"] == {"format": "png", "filename": "demo-architecture", "scale": 3}
+    assert config["modeBarButtons"] == [["toImage"]]
 
 
 @pytest.mark.parametrize(
@@ -150,3 +208,20 @@ def test_tables_say_why_a_group_is_locked_and_where_its_units_sit():
     assert list(where["tensor"]) == ["stage0.conv0.weight", "stage0.conv1.weight"]
     assert list(where["axis"]) == [0, 1]
     assert set(where["all units"]) == {"0–7"}
+
+
+def test_children_stand_below_their_parents_and_ties_are_named():
+    one = np.zeros((4, 1), np.int64)
+    heads = Group("attn.qkv:heads", 4, (Slice("w", 0, one),))
+    keys = Group("attn.qkv:channels", 64, (), blocks=tuple(i // 16 for i in range(64)), parent=heads.name, tied=("attn.qkv:channels#2",))
+    values = Group("attn.qkv:channels#2", 64, (), blocks=keys.blocks, parent=heads.name, tied=(keys.name,))
+    other, orphan = Group("fc", 8, ()), Group("lone", 2, (), parent="nobody")
+    assert [(g.name, depth) for g, depth in nested([keys, other, heads, orphan, values])] == [
+        ("fc", 0), ("attn.qkv:heads", 0), ("attn.qkv:channels", 1), ("attn.qkv:channels#2", 1), ("lone", 0),
+    ]  # fmt: skip
+    record = replace(synthetic.chain(), groups=(heads, keys, values, other))
+    table = groups_table(record, {g.name: {"macs": 0.0, "params": 0.0} for g in record.groups}, {"fc": "fine"})
+    assert [name.replace("\u00a0", " ").strip() for name in table["name"]] == ["attn.qkv:heads", "└ channels", "└ channels#2", "fc"]
+    assert list(table["blocks"]) == ["", "4 blocks of 16", "4 blocks of 16", ""]
+    assert list(table["tied"]) == ["", "channels#2", "channels", ""]
+    assert list(table["doctor"]) == ["", "", "", "fine"]

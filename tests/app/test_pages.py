@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import synthetic
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
 
+from cpd.comb.findings import Findings, Row
 from cpd.prune.cost import CostModel
 from cpd.prune.plan import Plan, uniform_plan
 from cpd.runs.project import create_project, list_projects, project_folder
@@ -177,6 +179,52 @@ def test_comb_shows_groups_locks_reasons_and_the_chosen_group(open_page, project
     slices = at.dataframe[1].value
     assert list(zip(slices["tensor"], slices["axis"], strict=True)) == [("stage1.conv0.weight", 0), ("stage1.conv1.weight", 1)]
     assert "aten.mystery" in texts(at, "markdown")
+
+
+def examined(record, failed: str = "") -> Findings:
+    """What the doctor would have found: all is well, or one group is not."""
+    well = {"certified": True, "relabel_error": 1e-15, "silence_error": 2e-16, "forward": True, "reload": True, "ratios": (0.5,)}
+    rows = [Row(g.name, g.width, "fine", backward=True, **well) for g in record.groups]
+    rows = [replace(r, backward=False, verdict="backward fails when cut alone by 50%") if r.group == failed else r for r in rows]
+    return Findings("timm:chain", record.model, tuple(rows), {"torch": "2.13"}, seconds=3.0)
+
+
+def test_the_doctor_starts_as_a_run_and_shows_its_progress(open_page, project, home):
+    made = project()
+    at = open_page("comb", project=made.id)
+    at.button(key="doctor.go").click().run()
+    assert not at.exception
+    run = store(home).list_runs(made.id)[0]
+    assert (run.kind, run.spec.options["ratios"]) == ("doctor", [0.25, 0.5, 0.9])
+    assert at.button(key="doctor.go").disabled
+
+
+def test_the_doctors_verdict_stands_in_the_table_and_its_report_can_be_copied(open_page, project, home):
+    made = project(synthetic.chain(locked=(1,)))
+    folder = project_folder(home, made.id)
+    found = examined(synthetic.chain(locked=(1,)), failed="stage0.conv1")
+    (folder / "doctor.json").write_text(json.dumps(found.to_dict()))
+    at = open_page("comb", project=made.id)
+    assert not at.exception
+    assert "locked now: stage0.conv1" in texts(at, "error")
+    assert list(at.dataframe[0].value["doctor"]) == ["fine", "backward fails when cut alone by 50%", "fine", "fine"]
+    assert at.code[0].value == found.table()
+    at.button(key="doctor.look.stage0.conv1").click().run()
+    assert at.query_params["group"] == "stage0.conv1"
+    assert "backward fails when cut alone by 50%" in texts(at, "caption")
+    other = replace(found, digest="of another model")
+    (folder / "doctor.json").write_text(json.dumps(other.to_dict()))
+    assert not open_page("comb", project=made.id).error
+
+
+def test_the_picture_shows_the_plan_and_a_plan_that_cuts_a_locked_group_is_pointed_out(open_page, project, home):
+    made = project(synthetic.chain(locked=(1,)))
+    free = synthetic.chain()
+    uniform_plan(free, 0.5).save(project_folder(home, made.id) / "plan.json")
+    at = open_page("comb", project=made.id)
+    drawn = {trace["name"]: trace for trace in json.loads(at.get("plotly_chart")[0].proto.spec)["data"] if trace["type"] == "bar"}
+    assert drawn["cut by the plan"]["customdata"][0][5] == "8 → 4"
+    assert "The plan still cuts stage0.conv1" in texts(at, "warning")
 
 
 # Importance ----------------------------------------------------------------------------------------------------------
