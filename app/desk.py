@@ -11,8 +11,8 @@ import streamlit as st
 from app import state
 from app.draft import Draft, History
 from cpd.errors import CpdError
+from cpd.files import replacing, write_json
 from cpd.prune.plan import Constraints, Plan, Scores
-from cpd.runs.files import replacing, write_json
 from cpd.runs.project import Project
 
 HISTORY, VERSION, SEEN = "plan.history", "plan.version", "plan.seen"

@@ -10,6 +10,8 @@ from torch import nn
 
 from cpd.comb.trace import Trace, trace
 from cpd.comb.trace_file import read_trace, trace_key, write_trace
+from cpd.errors import StorageError
+from cpd.files import make_folder
 
 MOST_FILES = 200
 
@@ -37,11 +39,11 @@ def cached_trace(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float, fo
         return known
     made = trace(model, inputs, timeout_s)
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         write_trace(path, made)
         _forget_oldest(folder)
-    except (OSError, TypeError, ValueError, NotImplementedError):
-        path.unlink(missing_ok=True)
+    except (OSError, StorageError, TypeError, ValueError, NotImplementedError):
+        pass  # no cache: the next comb traces again
     return made
 
 

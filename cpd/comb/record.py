@@ -19,6 +19,7 @@ import numpy as np
 
 from cpd.comb.group import Group, IntArray, Slice, Tie
 from cpd.errors import StorageError
+from cpd.files import make_folder, replacing
 
 SCHEMA = 1
 
@@ -128,14 +129,11 @@ class CombRecord:
             "operators": [asdict(o) for o in self.operators],
             "unknown": self.unknown,
         }
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            np.savez_compressed(folder / "comb.npz", allow_pickle=False, **arrays)
-            (folder / "comb.json").write_text(json.dumps(text, indent=1))
-        except OSError as error:
-            raise StorageError(
-                f"{folder}: cannot write the comb ({error.strerror}); free space or choose another folder."
-            ) from error
+        make_folder(folder)
+        with replacing(folder / "comb.npz") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        with replacing(folder / "comb.json") as file:
+            file.write(json.dumps(text, indent=1).encode())
 
     @staticmethod
     def load(folder: Path) -> CombRecord:

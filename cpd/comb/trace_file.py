@@ -9,9 +9,7 @@ import functools
 import hashlib
 import json
 import operator
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
 from cpd.comb.trace import Trace
+from cpd.files import replacing
 
 SCHEMA = 1
 
@@ -44,11 +43,8 @@ def write_trace(path: Path, trace: Trace) -> None:
     }
     tables = {name: value.detach().contiguous().clone() for name, value in trace.constants.items()}
     data = save_tensors(tables, metadata={"trace": json.dumps(head)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    with os.fdopen(handle, "wb") as file:
+    with replacing(path) as file:
         file.write(data)
-    os.replace(name, path)
 
 
 def read_trace(path: Path, model: nn.Module) -> Trace | None:

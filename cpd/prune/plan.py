@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cpd.comb.group import Group
-from cpd.errors import PlanError, StorageError
+from cpd.errors import PlanError
+from cpd.files import replacing
 
 SCHEMA = 1
 
@@ -164,10 +165,13 @@ class Plan:
             raise PlanError(f"{source}: not a pruning plan ({type(error).__name__}: {error}).") from error
 
     def save(self, path: Path) -> None:
-        try:
-            path.write_text(self.to_json())
-        except OSError as error:
-            raise StorageError(f"{path}: cannot write the plan ({error.strerror}).") from error
+        """Write the plan whole or not at all.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        with replacing(path) as file:
+            file.write(self.to_json().encode())
 
     @staticmethod
     def load(path: Path) -> Plan:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cpd.errors import StorageError
-from cpd.runs.files import TEMPORARY, make_folder, replacing, storage_error, sync_folder, write_json
+from cpd.files import TEMPORARY, make_folder, replacing, storage_error, sync_folder, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from cpd.errors import CpdError
-from cpd.runs.files import storage_error
+from cpd.files import storage_error
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|CUBLAS_STATUS_ALLOC_FAILED", re.I)
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Protocol
 
 from cpd.errors import RunError
+from cpd.files import make_folder, storage_error, write_json
 from cpd.runs import jobs
-from cpd.runs.files import make_folder, storage_error, write_json
 from cpd.runs.lock import holder, is_held
 from cpd.runs.project import open_project
 from cpd.runs.spec import RunSpec

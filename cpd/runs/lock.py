@@ -12,7 +12,7 @@ import os
 import time
 from pathlib import Path
 
-from cpd.runs.files import storage_error
+from cpd.files import storage_error
 
 _PATIENCE_S = 2.0  # a process that only looks at the lock holds it for microseconds
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cpd.errors import RunError, StorageError
-from cpd.runs.files import make_folder, read_json, write_json
+from cpd.files import make_folder, read_json, write_json
 from cpd.runs.spec import RunSpec
 from cpd.runs.workspace import check_id, slug
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from cpd.comb.record import CombRecord
 from cpd.errors import CpdError, DataError
+from cpd.files import make_folder
 from cpd.runs.context import RunContext
-from cpd.runs.files import make_folder
 from cpd.runs.spec import RunSpec
 
 if TYPE_CHECKING:

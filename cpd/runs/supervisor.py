@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import Popen
 
 from cpd.errors import CpdError, StorageError
-from cpd.runs.files import read_json
+from cpd.files import read_json
 from cpd.runs.launcher import Handle, Launcher, LocalLauncher, detached
 from cpd.runs.lock import FileLock, is_held
 from cpd.runs.store import Run, Store

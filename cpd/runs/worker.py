@@ -20,10 +20,10 @@ from types import FrameType
 from typing import TextIO
 
 from cpd.errors import CpdError, RunError
+from cpd.files import make_folder, remove_leftovers, replacing, storage_error, write_json
 from cpd.runs import jobs
 from cpd.runs.context import RunContext, Stopped, Watcher
 from cpd.runs.failure import sentence
-from cpd.runs.files import make_folder, remove_leftovers, replacing, storage_error, write_json
 from cpd.runs.lock import FileLock, holder
 from cpd.runs.spec import RunSpec
 from cpd.runs.store import Run, Store

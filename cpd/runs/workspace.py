@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from cpd.errors import RunError
-from cpd.runs.files import make_folder, storage_error
+from cpd.files import make_folder, storage_error
 
 HOME_VARIABLE = "CPD_HOME"
 REPOSITORY = Path(__file__).resolve().parents[2]

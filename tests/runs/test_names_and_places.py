@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as hs
 
+from cpd import files
 from cpd.errors import RunError, StorageError
-from cpd.runs import files, jobs
+from cpd.files import read_json, write_json
+from cpd.runs import jobs
 from cpd.runs.failure import sentence
-from cpd.runs.files import read_json, write_json
 from cpd.runs.launcher import submit
 from cpd.runs.project import create_project, list_projects, open_project, project_folder
 from cpd.runs.spec import RunSpec
@@ -127,7 +128,7 @@ def test_only_the_owner_may_look_into_the_workspace(tmp_path):
 
 
 def test_a_run_of_nothing_is_refused_before_anything_is_written(root):
-    with pytest.raises(RunError, match="no job does runs of kind 'bake'; known are comb, score"):
+    with pytest.raises(RunError, match="no job does runs of kind 'bake'; known are comb, doctor, score"):
         submit(root, RunSpec("bake"))
     with pytest.raises(RunError, match="there is no project 'gone'"):
         submit(root, RunSpec("walk", project="gone"))
@@ -203,9 +204,7 @@ def test_the_policy_is_read_and_a_bad_one_is_named(tmp_path):
 
 
 def test_the_app_side_costs_no_torch():
-    modules = (
-        "files workspace spec project store lock checkpoint context failure worker supervisor launcher subject jobs"
-    )
+    modules = "workspace spec project store lock checkpoint context failure worker supervisor launcher subject jobs"
     code = (
         f"import importlib, sys\nfor name in '{modules}'.split(): importlib.import_module('cpd.runs.' + name)\n"
         "assert not {'torch', 'streamlit', 'timm', 'safetensors.torch'} & set(sys.modules)"

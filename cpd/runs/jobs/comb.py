@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
+from cpd.files import write_json
 from cpd.runs.context import RunContext
-from cpd.runs.files import write_json
 from cpd.runs.subject import load_subject, save_record
 
 

@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 from cpd.errors import RunError
+from cpd.files import write_json
 from cpd.prune.plan import Plan
 from cpd.runs.context import RunContext
-from cpd.runs.files import write_json
 from cpd.runs.subject import load_comb, load_data, load_subject, train_settings
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cpd.files import write_json
 from cpd.runs.context import RunContext
-from cpd.runs.files import write_json
 from cpd.runs.subject import load_subject, save_record
 
 

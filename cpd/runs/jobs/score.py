@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from cpd.files import make_folder, write_json
 from cpd.runs.context import RunContext
-from cpd.runs.files import make_folder, write_json
 from cpd.runs.subject import load_comb, load_data, load_subject, saved_record
 
 BATCH_SIZE = 32

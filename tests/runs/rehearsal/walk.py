@@ -12,8 +12,8 @@ import random
 import time
 
 from cpd.errors import DataError
+from cpd.files import write_json
 from cpd.runs.context import RunContext
-from cpd.runs.files import write_json
 
 
 def run(context: RunContext) -> None:
