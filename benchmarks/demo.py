@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +46,9 @@ def run(demo: Any, quick: bool, changes: Mapping[str, Any], dense_top1: float | 
     comb = cpd.comb(model, inputs)
     task = load_task(demo.data, inputs, demo.model)
     settings = TrainSettings.from_dict({**demo.run, **({"epochs": 3} if quick else {}), **changes})
-    load = os.getloadavg()[0]
+    load, cpu = os.getloadavg()[0], time.process_time()
     trained = train(model, inputs, task, settings, Printer(), comb, target={"macs": MACS})
+    cpu = time.process_time() - cpu
     assert trained.plan is not None
     networks, keeps = {"dense": model, "pruned": trained.module}, {"dense": {}, "pruned": trained.plan.keep}
     found = measure_all(networks, inputs, task, record=comb.record, keeps=keeps, seconds=1.0 if quick else 4.0)
@@ -63,6 +65,7 @@ def run(demo: Any, quick: bool, changes: Mapping[str, Any], dense_top1: float | 
         "macs": pruned.macs / dense.macs,
         "parameters": pruned.parameters / dense.parameters,
         "seconds": trained.seconds,
+        "cpu_seconds": cpu,
         "load": load,
         "dense_ms": {b: ms[0] for b, ms in latency.items()},
         "pruned_ms": {b: ms[1] for b, ms in latency.items()},
@@ -86,10 +89,10 @@ def main() -> int:
     changes = {k: json.loads(v) if v[:1] in "-0123456789{[tf" and v != "fisher" and v != "taylor" else v for k, v in pairs.items()}
     rows = [run(demo, arguments.quick, changes) for demo in DEMOS if arguments.only in ("", demo.id)]
     size = sum(Path(demo.weights).stat().st_size for demo in DEMOS if demo.weights.is_file()) / 1e6
-    head = ("demo", "top-1 dense", "pruned", "best", "lost, points", "MACs", "parameters", "run, s", "ms b1", "ms b32", "speed-up b1", "b32")
+    head = ("demo", "top-1 dense", "pruned", "best", "lost, points", "MACs", "parameters", "run, s", "CPU, s", "load", "ms b1", "ms b32", "speed-up b1", "b32")
     bench.table(head, [
         (r["demo"], f"{r['dense_top1']:.2%}", f"{r['pruned_top1']:.2%}", f"{r['best_top1']:.2%}", f"{r['points_lost']:.2f}", f"{r['macs']:.1%}",
-         f"{r['parameters']:.1%}", f"{r['seconds']:.0f}", f"{r['dense_ms'][1]:.2f} -> {r['pruned_ms'][1]:.2f}",
+         f"{r['parameters']:.1%}", f"{r['seconds']:.0f}", f"{r['cpu_seconds']:.0f}", f"{r['load']:.1f}", f"{r['dense_ms'][1]:.2f} -> {r['pruned_ms'][1]:.2f}",
          f"{r['dense_ms'][32]:.1f} -> {r['pruned_ms'][32]:.1f}", f"{r['speedup'][1]:.2f}x", f"{r['speedup'][32]:.2f}x") for r in rows
     ])  # fmt: skip
     missed = [

@@ -56,6 +56,6 @@ DEMOS: tuple[Demo, ...] = (
             "class_token": False, "global_pool": "avg",
         },  # fmt: skip
         data="digits",
-        run={"epochs": 15, "lr": 1e-3},
+        run={"epochs": 12, "lr": 1e-3, "multiple": 16},
     ),
 )
