@@ -17,6 +17,12 @@ def ink(dark: bool) -> str:
     return "#ECEDF3" if dark else "#1C1D26"
 
 
+def on_paper(colour: str, opacity: float, dark: bool) -> str:
+    """What `colour` at an opacity of 0..1 looks like on the background, as a solid colour: nothing shines through."""
+    pairs = [(int(colour[i : i + 2], 16), int(paper(dark)[i : i + 2], 16)) for i in (1, 3, 5)]
+    return "#" + "".join(f"{round(opacity * a + (1 - opacity) * b):02X}" for a, b in pairs)
+
+
 def paper(dark: bool) -> str:
     """The background; the same values as in .streamlit/config.toml."""
     return "#13141B" if dark else "#FFFFFF"

@@ -62,7 +62,7 @@ def groups_table(
         }
         for group, depth in nested(record.groups)
     ]
-    columns = ["name", "units", "blocks", "tied", "state", "macs", "params", "certified", "doctor", "members", "reason", "group"]
+    columns = ["name", "units", "blocks", "tied", "state", "macs", "params", "certified", "doctor", "reason", "members", "group"]
     return pd.DataFrame(rows, columns=columns)
 
 

@@ -11,7 +11,7 @@ from app.charts.frame import exporting
 from app.numbers import count, plural
 from app.tables import groups_table
 from app.widgets import chrome
-from app.widgets.doctor import doctor_button, doctor_panel
+from app.widgets.doctor import doctor_button, doctor_panel, doctors_words
 from app.widgets.group_detail import group_detail
 from cpd.comb.record import CombRecord
 
@@ -63,7 +63,6 @@ if not record.groups:
     chrome.note("No group was found", "Nothing in this model can be removed: no axis of its weights is free.", "account_tree")
     st.stop()
 
-doctor_panel(project, found, choose)
 if plan is not None:
     stale = [row.group for row in plan.groups if row.granted and not record.by_name[row.group].prunable]
     if stale:
@@ -77,9 +76,9 @@ kept = None if plan is None else comb.widths(plan)
 file = f"{project.name}-architecture"
 
 with st.container(border=True):
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         after = f", {count(cost.price(plan.keep).macs, 'MACs')} after the plan" if plan else ""
-        st.markdown(f"**Width over depth** · {plural(len(comb.layers), 'layer')}, {count(cost.dense.macs, 'MACs')} for one sample{after}. "
+        st.markdown(width="content", body=f"**Width over depth** · {plural(len(comb.layers), 'layer')}, {count(cost.dense.macs, 'MACs')} for one sample{after}. "
                     "Click a bar to select its group.")  # fmt: skip
         svg = architecture_svg(comb.layers, comb.states, selected, kept, title=f"{project.name} ({project.model})")
         st.download_button("SVG", svg, f"{file}.svg", "image/svg+xml", icon=":material/download:", key="comb.svg", type="tertiary",
@@ -88,12 +87,14 @@ with st.container(border=True):
                     selection_mode="points", config=exporting(file, zoom=len(comb.layers) >= 120),
                     alt="Output width of every layer in forward order, prunable, locked and selected layers in different colours")  # fmt: skip
 
-left, right = st.columns([8, 5], gap="medium")
+doctor_panel(project, found, choose)
+
+left, right = st.columns([9, 5], gap="medium")
 with left:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Groups", help=chrome.TERMS["group"])
         doctor_button(project, found)
-    table = groups_table(record, cost.shares, {row.group: row.verdict for row in found.rows} if found else None)
+    table = groups_table(record, cost.shares, doctors_words(found) if found else None)
     names = list(table["group"])
     key = f"{TABLE}.{st.session_state.get(VERSION, 0)}"
     empty = [column for column in ("blocks", "tied", "doctor", "reason") if not table[column].astype(bool).any()]
@@ -106,11 +107,11 @@ with left:
         hide_index=True,
         height=chrome.table_height(len(table), 16),
         column_config={
-            "name": st.column_config.TextColumn("Group", pinned=True, width="medium",
+            "name": st.column_config.TextColumn("Group", pinned=True, width=208,
                                                 help="Indented groups are part of the one above: removing a head removes its channels."),
             "units": st.column_config.NumberColumn("Units", help=chrome.TERMS["unit"]),
             "blocks": st.column_config.TextColumn("Blocks", help=chrome.TERMS["blocks"]),
-            "tied": st.column_config.TextColumn("Tied to", help=chrome.TERMS["tied"]),
+            "tied": st.column_config.TextColumn("Tied to", width=96, help=chrome.TERMS["tied"]),
             "members": st.column_config.NumberColumn("Members", help="Modules whose weights or buffers the group cuts."),
             "macs": st.column_config.NumberColumn("MACs", format="percent", help=chrome.TERMS["share"]),
             "params": st.column_config.NumberColumn("Parameters", format="percent", help=chrome.TERMS["share"]),

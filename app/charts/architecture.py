@@ -14,7 +14,7 @@ from app.numbers import count
 
 X, Y = "Depth (layers in forward order)", "Width (output channels)"
 SELECTED, GONE = "selected group", "cut by the plan"
-CUT_OPACITY = 0.45  # of the part that the plan cuts: there, and on its way out
+CUT_STRENGTH = 0.5  # of the colour of what the plan cuts: still there, and on its way out
 COLOURS = {PRUNABLE: palette.KEPT, LOCKED: palette.LOCKED, SELECTED: palette.SELECTION}
 NAMES = {PRUNABLE: "can be pruned", LOCKED: "locked", SELECTED: SELECTED}
 _MANY = 120  # layers from which bars touch, and zooming helps
@@ -61,17 +61,18 @@ def architecture(
     for kind in (PRUNABLE, LOCKED, SELECTED):
         _bars(fig, [bar for bar in drawn if bar.kind == kind], states, NAMES[kind], COLOURS[kind], wide)
     cut = [bar for bar in drawn if bar.kept < bar.layer.width]
-    _bars(fig, cut, states, GONE, palette.CUT, wide, gone=True)
+    _bars(fig, cut, states, GONE, palette.on_paper(palette.CUT, CUT_STRENGTH, dark), wide, gone=True)
     marked = [bar for bar in drawn if bar.kind == SELECTED]
+    top = max(bar.layer.width for bar in drawn)
     if marked:  # a bar of three pixels is found by what points at it
         fig.add_scatter(
-            x=[bar.at for bar in marked], y=[bar.layer.width for bar in marked], mode="markers", hoverinfo="skip", showlegend=False,
-            marker={"symbol": "triangle-down", "size": 9, "color": palette.SELECTION, "standoff": 7}, cliponaxis=False,
+            x=[bar.at for bar in marked], y=[bar.layer.width + 0.035 * top for bar in marked], mode="markers", hoverinfo="skip", showlegend=False,
+            marker={"symbol": "triangle-down", "size": 9, "color": palette.SELECTION},
         )  # fmt: skip
     framed(fig, X, Y, height=height, dark=dark, barmode="overlay")
     fig.update_layout(clickmode="event+select", dragmode="zoom" if len(layers) >= _MANY else False)
     fig.update_layout(paper_bgcolor=palette.paper(dark))  # an exported picture must not depend on what is behind it
-    fig.update_yaxes(fixedrange=True, range=[0, 1.1 * max(layer.width for layer in layers)])
+    fig.update_yaxes(fixedrange=True, range=[0, 1.1 * top])
     return depth_axis(fig, parts(layers), dark)
 
 
@@ -83,19 +84,18 @@ def parts(layers: Sequence[Layer]) -> list[Section]:
 def _bars(fig: go.Figure, drawn: Sequence[Bar], states: Mapping[str, str], name: str, colour: str, wide: float, gone: bool = False) -> None:
     if not drawn:
         return
-    opacity = CUT_OPACITY if gone else 1
     fig.add_bar(
         x=[bar.at for bar in drawn],
         y=[bar.layer.width - bar.kept if gone else bar.kept for bar in drawn],
         base=[bar.kept if gone else 0 for bar in drawn],
         width=wide,  # by itself Plotly widens the bars of a trace that has few
         name=name,
-        marker={"color": colour, "line": {"width": 0}, "opacity": opacity},
+        marker={"color": colour, "line": {"width": 0}},
         customdata=[_data(bar, states) for bar in drawn],
         hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}, width %{customdata[5]}<br>%{customdata[2]}<br>"
         "group: %{customdata[4]}<extra></extra>",
-        selected={"marker": {"opacity": opacity}},
-        unselected={"marker": {"opacity": opacity}},
+        selected={"marker": {"opacity": 1}},
+        unselected={"marker": {"opacity": 1}},
     )
 
 

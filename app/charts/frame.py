@@ -34,7 +34,7 @@ def framed(fig: go.Figure, x: str, y: str, *, height: int = 320, dark: bool = Fa
 
 
 def depth_axis(fig: go.Figure, parts: Sequence[Section], dark: bool) -> go.Figure:
-    """Label the x axis with the parts of the model, and rule a hair line between them."""
+    """Label the x axis with the parts of the model, as many as fit, and rule a hair line before each that is named."""
     shown = parts[:: max(1, round(len(parts) / 24))]
     fig.update_xaxes(
         tickvals=[(part.first + part.last) / 2 for part in shown],
@@ -46,7 +46,7 @@ def depth_axis(fig: go.Figure, parts: Sequence[Section], dark: bool) -> go.Figur
     rules = [
         {"type": "line", "xref": "x", "yref": "paper", "x0": part.first - 0.5, "x1": part.first - 0.5, "y0": 0, "y1": 1,
          "layer": "below", "line": {"color": palette.grid(dark), "width": 1}}
-        for part in parts[1:]
+        for part in shown[1:]
     ]  # fmt: skip
     return fig.update_layout(shapes=[*fig.layout.shapes, *rules])
 

@@ -22,6 +22,11 @@ def doctor_button(project: Project, found: Findings | None) -> None:
               help=TERMS["doctor"], on_click=engine.submit_again, args=(project, "doctor", engine.DOCTOR))  # fmt: skip
 
 
+def doctors_words(found: Findings) -> dict[str, str]:
+    """Per group its verdict; nothing of groups that were not examined: the table says why they are locked."""
+    return {row.group: row.verdict if row.certified is not None else "" for row in found.rows}
+
+
 def doctor_panel(project: Project, found: Findings | None, choose: Callable[[str], None]) -> None:
     """Progress while it works; then its verdict in a sentence, the groups that failed, and the report."""
     if engine.active(project, KIND):
@@ -30,16 +35,16 @@ def doctor_panel(project: Project, found: Findings | None, choose: Callable[[str
     last_failure(project, KIND)
     if found is None:
         return
-    if found.well:
-        st.success(f"The doctor found nothing wrong: {found.summary}", icon=":material/verified:")
-    else:
+    if not found.well:
         st.error(f"The doctor found something wrong: {found.summary}", icon=":material/medical_information:")
         for fault in found.faults:
             st.markdown(f"- {fault}")
         with st.container(horizontal=True, gap="small"):
             for name in found.failed[:6]:
                 st.button(name, key=f"doctor.look.{name}", icon=":material/lock:", type="tertiary", on_click=choose, args=(name,))
-    with st.expander("The doctor's report, ready for an issue", icon=":material/description:"):
+    title = f"**The doctor found nothing wrong:** {found.summary}" if found.well else "The doctor's report"
+    with st.expander(title, icon=":material/verified:" if found.well else ":material/description:"):
+        st.caption("A table to paste into an issue: machine, versions, and what was tried of every group.")
         table = found.table()
         st.code(table, language="markdown", height=320)
         st.download_button("Download as Markdown", table, "doctor.md", "text/markdown", icon=":material/download:", key="doctor.download", on_click="ignore")

@@ -68,11 +68,12 @@ def _relatives(group: Group, children: Sequence[str], choose: Callable[[str], No
         ("Holds", tuple(children), "a unit here takes units there along"),
         ("Tied to", group.tied, "they keep equally many units"),
     ]
-    for word, names, meaning in rows:
-        if not names:
-            continue
-        with st.container(horizontal=True, gap="xsmall", vertical_alignment="center"):
-            st.caption(f"{word}", width="content")
+    if not any(names for _, names, _ in rows):
+        return
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        for word, names, meaning in rows:
+            if names:
+                st.caption(word, width="content")
             for name in names:
                 st.button(short(name, group.name), key=f"detail.{word}.{name}", type="tertiary", icon=":material/arrow_forward:",
                           help=f"{name}: {meaning}", on_click=choose, args=(name,), disabled=choose is None)  # fmt: skip

@@ -65,7 +65,7 @@ def test_architecture_after_a_plan_stacks_what_is_cut_on_what_stays():
     assert dict(zip(named(fig, "can be pruned").x, named(fig, "can be pruned").y, strict=True)) == {0: 6, 1: 16, 2: 8}
     gone = named(fig, picture.GONE)
     assert list(zip(gone.x, gone.base, gone.y, strict=True)) == [(0, 6, 2), (2, 8, 24)]
-    assert gone.marker.color == palette.CUT
+    assert gone.marker.color == "#EAAE80"  # halfway from #D55E00 to white
     assert gone.customdata[1][3] == "stage1.conv0"
     assert gone.customdata[1][5] == "32 → 8"
 
@@ -77,8 +77,9 @@ def test_three_hundred_layers_stay_few_traces_with_a_mark_at_the_selection_and_n
     assert len(drawn) == 3
     assert sum(len(trace.x) for trace in drawn) == 300
     marks = next(trace for trace in fig.data if trace.type == "scatter")
-    assert (list(marks.x), list(marks.y), marks.marker.color) == ([1], [64], palette.SELECTION)
-    assert len(fig.layout.shapes) == 49
+    assert (list(marks.x), marks.marker.color) == ([1], palette.SELECTION)
+    assert 64 < marks.y[0] < fig.layout.yaxis.range[1]
+    assert len(fig.layout.shapes) == len(fig.layout.xaxis.ticktext) - 1
     assert 12 <= len(fig.layout.xaxis.ticktext) <= 26
     assert set(fig.layout.xaxis.ticktext) < {f"blocks.{i}" for i in range(50)}
     assert fig.layout.dragmode == "zoom"
@@ -100,7 +101,7 @@ def test_the_svg_draws_every_layer_to_scale():
     assert {"a <net> & more", "can be pruned", "locked", "cut by the plan", "0", "40"} <= texts
 
 
-@pytest.mark.parametrize(("top", "last"), [(1, 1), (7, 8), (32, 40), (512, 600), (4096, 6000), (0, 1)])
+@pytest.mark.parametrize(("top", "last"), [(1, 1), (7, 8), (24, 25), (32, 40), (512, 600), (1024, 1250), (4096, 5000), (0, 1)])
 def test_ticks_of_the_svg_are_round_and_reach_the_top(top, last):
     ticks = axis_ticks(top)
     assert (ticks[0], ticks[-1]) == (0, last)
