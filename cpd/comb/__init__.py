@@ -1,6 +1,7 @@
 """Comb: find every set of channels, heads or hidden units that must be removed together.
 
 trace.py      module -> traced graph of ATen operators (torch.export)
+depth.py      stochastic depth, which a trace in eval mode would lose
 cache.py      traces made before, kept on disk (trace_file.py) by a digest of the architecture
 labels.py     the atoms that flow along axes, and the union-find that merges them
 boxes.py      reshapes: an axis split in parts must stay a dense box whatever is removed

@@ -26,6 +26,7 @@ from torch.export.graph_signature import InputKind, OutputKind
 from torch.fx import Graph, GraphModule, Node
 from torch.utils import _pytree as pytree
 
+from cpd.comb.depth import has_marks, marked, restore
 from cpd.errors import TraceError
 
 TRAINING = "training"  # the attribute that nodes read to follow train() and eval()
@@ -65,7 +66,7 @@ def trace(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0) -
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with _time_limit(timeout_s):
+        with _time_limit(timeout_s), marked(model):
             program = _export(model, inputs)
     finally:
         for module, training in modes.items():
@@ -300,18 +301,17 @@ def _floating(node: Node) -> bool:
 
 
 def _follow_mode(graph: Graph, model: nn.Module) -> None:
-    """Batch norm and dropout read the module's `training`."""
-    flag: Node | None = None
-    for node in list(graph.nodes):
-        position = _training_argument(node, model)
-        if position is None:
-            continue
-        if flag is None:
-            body = _body(graph)
-            assert body is not None
-            with graph.inserting_before(body):
-                flag = graph.create_node("get_attr", TRAINING)
-        node.update_arg(position, flag)
+    """Batch norm, dropout and stochastic depth read the module's `training`."""
+    places = [(node, _training_argument(node, model)) for node in graph.nodes]
+    body = _body(graph)
+    if body is None or not (has_marks(graph) or any(position is not None for _, position in places)):
+        return
+    with graph.inserting_before(body):
+        flag = graph.create_node("get_attr", TRAINING)
+    restore(graph, flag)
+    for node, position in places:
+        if position is not None:
+            node.update_arg(position, flag)
 
 
 _TRAIN_FLAGS = {

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
+from cpd.comb.depth import stochastic_depth
 from cpd.comb.trace import Trace
 from cpd.files import replacing
 
@@ -103,7 +104,7 @@ _BOOKKEEPING = frozenset(
 @functools.cache
 def _own_code() -> str:
     """Digest of the code that makes traces and of this format."""
-    files = [Path(__file__), Path(__file__).with_name("trace.py")]
+    files = [Path(__file__), Path(__file__).with_name("trace.py"), Path(__file__).with_name("depth.py")]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -160,6 +161,8 @@ def _target_name(target: Any) -> str:
         return "operator.getitem"
     if target is getattr:
         return "builtins.getattr"
+    if target is stochastic_depth:
+        return "cpd.stochastic_depth"
     if isinstance(target, str):
         return target
     raise TypeError(f"cannot write down the operator {target}")
@@ -172,6 +175,8 @@ def _target(op: str, name: str) -> Any:
         return operator.getitem
     if name == "builtins.getattr":
         return getattr
+    if name == "cpd.stochastic_depth":
+        return stochastic_depth
     _, space, packet, overload = name.split(".")
     return getattr(getattr(getattr(torch.ops, space), packet), overload)
 

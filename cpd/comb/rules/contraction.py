@@ -30,10 +30,11 @@ def linear(flow: Flow, call: Call) -> Labels:
     return [*labels[:-1], out if width > 1 else None]
 
 
-@rule("addmm")
+@rule("addmm", "baddbmm")
 def addmm(flow: Flow, call: Call) -> Labels:
     """bias + a b."""
-    result = _matmul(flow, call.node, call["mat1"], call["mat2"])
+    first, second = ("mat1", "mat2") if call.name == "addmm" else ("batch1", "batch2")
+    result = _matmul(flow, call.node, call[first], call[second])
     bias = call["self"]
     return flow.broadcast([(result, flow.shape(call.node)), (flow.of(bias), flow.shape(bias))], call.node)
 

@@ -15,6 +15,7 @@ from torch.fx import Node
 from cpd.comb.flow import Call, Flow, Labels
 from cpd.comb.labels import Label
 from cpd.comb.rules.registry import Cutting, Unruled, rewrite, rule
+from cpd.comb.rules.runs import runs_left
 
 _PLAIN = ("conv1d", "conv2d", "conv3d", "convolution")
 _TRANSPOSED = ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
@@ -74,12 +75,11 @@ def transposed(flow: Flow, call: Call) -> Labels:
 
 @rewrite(*_PLAIN, *_TRANSPOSED)
 def groups_left(cut: Cutting, call: Call, new: Node) -> None:
-    """As many groups as have living channels."""
+    """As many groups as have living channels; one a sample where the batch is folded into them."""
     groups = int(call.get("groups", 1))
     x = cut.flow.of(call["input"])[1]
-    if groups > 1 and x is not None and cut.is_cut(x):
-        alive = cut.alive(x).reshape(groups, -1)
-        cut.set(new, "groups", int(alive.any(1).sum()))
+    if groups > 1 and x is not None:
+        cut.set(new, "groups", runs_left(cut, x, groups))
 
 
 def _finish(flow: Flow, call: Call, out: Label, width: int, inner: list[tuple[int, Label]]) -> Labels:

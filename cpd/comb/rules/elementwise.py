@@ -14,7 +14,7 @@ from cpd.comb.rules.registry import Unruled, rule
 
 # f(0) = 0: removed positions stay zero.
 _KEEP_ZERO = (
-    "relu relu6 gelu silu mish hardswish hardtanh leaky_relu elu selu celu prelu_kernel tanh erf sin asin atan sinh neg abs sqrt "
+    "relu relu6 gelu silu mish hardswish hardtanh leaky_relu rrelu elu selu celu prelu_kernel tanh erf sin asin atan sinh neg abs sqrt "
     "square sign floor ceil round trunc relu_ tanhshrink softshrink hardshrink softsign nan_to_num "
     "clone contiguous alias detach to _to_copy type_as lift_fresh_copy float double half bfloat16 positive view_of expm1 log1p"
 ).split()

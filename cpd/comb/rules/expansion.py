@@ -9,6 +9,7 @@ from torch.fx import Node
 
 from cpd.comb.flow import Call, Flow, Labels
 from cpd.comb.rules.registry import Cutting, Size, Unruled, rewrite, rule
+from cpd.comb.rules.runs import runs_left
 
 
 @rule("expand", "expand_as", "broadcast_to")
@@ -51,7 +52,8 @@ def repeat(flow: Flow, call: Call) -> Labels:
         if size == after[i]:
             result[i] = label
         elif size > 1:
-            result[i] = flow.boxes.merge([(after[i] // size, None), (size, label)], flow.where(call.node))
+            times = after[i] // size
+            result[i] = flow.boxes.merge([(times, flow.atoms.new(times)), (size, label)], flow.where(call.node))
         else:
             flow.silent[call.node] = False
     return result
@@ -59,14 +61,16 @@ def repeat(flow: Flow, call: Call) -> Labels:
 
 @rewrite("repeat", "tile")
 def times_left(cut: Cutting, call: Call, new: Node) -> None:
-    """Where a single position was repeated, as often as there are living positions."""
+    """As often as there are living positions, or runs of them where more than one was repeated."""
     times = list(call.node.args[1])  # type: ignore[arg-type]
     labels, before, after = cut.flow.raw(call.node), cut.flow.shape(call["self"]), cut.flow.shape(call.node)
     lead, missing = len(after) - len(times), len(after) - len(before)
     sizes: list[Size] = []
     for i, n in enumerate(times, start=lead):
-        single = i < missing or before[i - missing] == 1
-        sizes.append(cut.size(labels[i], after[i]) if single else n)
+        if i < missing or before[i - missing] == 1:
+            sizes.append(cut.size(labels[i], after[i]))
+        else:
+            sizes.append(n if n == 1 or labels[i] is None else runs_left(cut, cut.flow.of(call.node)[i], n))
     new.args = (new.args[0], sizes)
 
 

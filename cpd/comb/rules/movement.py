@@ -119,6 +119,21 @@ def split(flow: Flow, call: Call) -> list[Labels]:
     return results
 
 
+@rule("glu")
+def glu(flow: Flow, call: Call) -> Labels:
+    """The first half of an axis times the sigmoid of the second: halves are treated apart and meet."""
+    labels, axis = _pass(flow, call, "self"), call["dim"]
+    label = labels[axis]
+    if label is not None:
+        first, second = np.split(label, 2)
+        for number, half in enumerate((first, second)):
+            flow.atoms.treat(half, f"{call.node.name} {number}")
+            if len(half) == 1:
+                flow.lock(half, f"one position is taken in {flow.where(call.node)}")
+        labels[axis] = flow.tie(first, second, call.node) if len(first) > 1 else None
+    return labels
+
+
 @rewrite(
     "split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk", "unsafe_split_with_sizes"
 )

@@ -75,7 +75,7 @@ def norm_groups_left(cut: Cutting, call: Call, new: Node) -> None:
         cut.set(new, "num_groups", int(cut.alive(label).reshape(groups, -1).any(1).sum()))
 
 
-@rule("dropout", "feature_dropout", "alpha_dropout", "native_dropout")
+@rule("stochastic_depth", "dropout", "feature_dropout", "alpha_dropout", "native_dropout")
 def dropout(flow: Flow, call: Call) -> Labels:
     """Zeros stay zeros."""
     x = call.node.args[0]

@@ -1,14 +1,16 @@
 """Operators over space: channels pass, space carries nothing that may go.
 
-Source: torch docs of pooling, interpolate, unfold and fold.
+Source: torch docs of pooling, interpolate, grid_sample, affine_grid, unfold and fold.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from torch.fx import Node
+
 from cpd.comb.flow import Call, Flow, Labels
-from cpd.comb.rules.registry import Unruled, rule
+from cpd.comb.rules.registry import Cutting, Unruled, rewrite, rule
 
 _POOLS = [f"{kind}{n}d" for n in (1, 2, 3) for kind in ("avg_pool", "max_pool", "adaptive_avg_pool", "lp_pool")]
 _POOLS += [
@@ -27,7 +29,7 @@ _RESIZES = [
 ]  # fmt: skip
 
 
-@rule(*_POOLS, *_RESIZES, "grid_sampler", "grid_sampler_2d", "affine_grid_generator")
+@rule(*_POOLS, *_RESIZES)
 def space(flow: Flow, call: Call) -> Any:
     """(B, C, *space): every channel for itself; a window over zeros is zero."""
     x = call.node.args[0]
@@ -40,6 +42,33 @@ def space(flow: Flow, call: Call) -> Any:
     flow.silent[call.node] = flow.silent.get(x, False)  # type: ignore[arg-type]
     axes = [*labels[:kept], *[None] * (rank - kept)]
     return [list(axes) for _ in result] if several else axes
+
+
+@rule("grid_sampler", "grid_sampler_2d", "grid_sampler_3d")
+def sample(flow: Flow, call: Call) -> Labels:
+    """(B, C, *space) read at the places (B, *space, coordinates): channels pass, places and coordinates must stay."""
+    x, grid = flow.of(call["input"]), flow.of(call["grid"])
+    for label in [*x[2:], *grid[1:]]:
+        flow.lock(label, f"places in {flow.where(call.node)}")
+    flow.silent[call.node] = flow.silent.get(call["input"], False)
+    batch = flow.meet(x[0], flow.shape(call["input"])[0], grid[0], flow.shape(call["grid"])[0], call.node)
+    return [batch, x[1], *[None] * (len(x) - 2)]
+
+
+@rule("affine_grid_generator")
+def affine_grid(flow: Flow, call: Call) -> Labels:
+    """(B, 2, 3) matrices -> (B, *space, coordinates); a matrix must stay whole."""
+    labels = flow.of(call["theta"])
+    for label in labels[1:]:
+        flow.lock(label, f"a matrix in {flow.where(call.node)}")
+    return [labels[0], *[None] * (len(flow.shape(call.node)) - 1)]
+
+
+@rewrite("affine_grid_generator")
+def grid_size(cut: Cutting, call: Call, new: Node) -> None:
+    """The size of what will be sampled starts with the batch; its channels change nothing."""
+    batch, size = cut.flow.of(call["theta"])[0], list(call["size"])
+    cut.set(new, "size", [cut.size(batch, size[0]), *size[1:]])
 
 
 @rule("im2col")
