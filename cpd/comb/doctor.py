@@ -18,6 +18,7 @@ from cpd.comb.comb import Comb
 from cpd.comb.findings import Findings, Row
 from cpd.comb.group import Group
 from cpd.comb.mill import STEPS, Mill, Trouble
+from cpd.comb.threads import quickest
 from cpd.errors import PlanError
 from cpd.measure.machine import surroundings
 from cpd.prune.plan import Plan, plan_ratios
@@ -68,6 +69,20 @@ def examine(
     """
     if not ratios or not all(0 < ratio < 1 for ratio in ratios):
         raise PlanError(f"trial ratios {', '.join(map(str, ratios)) or '(none)'}: give one or more between 0 and 1.")
+    with quickest(model, inputs):
+        return _examine(model, inputs, comb, ratios, progress, name, device, limit_s)
+
+
+def _examine(
+    model: nn.Module,
+    inputs: tuple[Any, ...],
+    comb: Comb,
+    ratios: Sequence[float],
+    progress: Progress | None,
+    name: str,
+    device: str,
+    limit_s: float,
+) -> Report:
     start = time.monotonic()
     patients = [group for group in comb.groups if group.prunable]
     steps = _Steps(progress, len(ratios) * (len(patients) + 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,7 @@ import cpd.comb.mill
 from cpd.comb.comb import Comb, comb
 from cpd.comb.doctor import examine, unread
 from cpd.comb.findings import Findings
+from cpd.comb.threads import quickest
 from cpd.errors import PlanError
 
 
@@ -40,6 +42,24 @@ def test_a_right_model_passes_and_is_left_as_it_was(name: str) -> None:
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
     assert not model.training
     assert calls[-1][0] == calls[-1][1] == 3 * (len(tried) + 2)
+
+
+def test_the_quicker_number_of_threads_is_taken_and_put_back() -> None:
+    class Waits(nn.Module):
+        """Pretends that threads get in each other's way."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            time.sleep(0.01 * (torch.get_num_threads() - 1))
+            return x
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with quickest(Waits(), (torch.zeros(1),)) as count:
+            assert count == torch.get_num_threads() == 1
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_trial_cuts_take_the_legal_widths_nearest_to_the_ratios() -> None:
