@@ -68,3 +68,47 @@ def test_a_glus_halves_leave_together() -> None:
     comb = cpd.comb(model, (torch.randn(2, 3, 12, 12),))
     gate = next(s for g in comb.groups for s in g.slices if s.tensor == "middle.0.weight" and s.axis == 0)
     assert sorted(gate.index.tolist()) == [[i, i + 6] for i in range(6)]
+
+
+class Mixed(nn.Module):
+    """`mix` gives a value for every channel in which a mean over all channels has a part."""
+
+    def __init__(self, mix: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.mix, self.inner, self.out = mix, nn.Conv2d(8, 10, 1), nn.Conv2d(10, 6, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(x)
+        y = self.mix(x, x.mean(1, keepdim=True))
+        return self.out(y) * y.sum(1, keepdim=True)
+
+
+MIXTURES = {
+    "difference": lambda x, mean: x - mean,
+    "product": lambda x, mean: x.sigmoid() * mean,
+    "quotient": lambda x, mean: mean / x.exp(),
+    "choice": lambda x, mean: torch.where(x > 0, x, mean),
+    "sum of products": lambda x, mean: torch.addcmul(x, mean, mean),
+}
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_a_mean_over_channels_is_not_zero_where_a_channel_was_removed(name: str) -> None:
+    """What such values sum to over the channels changes when one leaves, so all of them stay."""
+    torch.manual_seed(0)
+    model, inputs = Pooled(Mixed(MIXTURES[name]), 6).eval(), (torch.randn(2, 3, 12, 12),)
+    comb = cpd.comb(model, inputs)
+    assert all(check.passed for check in measure(model, inputs, comb))
+    inner = next(g for g in comb.groups if g.name.startswith("middle.inner"))
+    assert not inner.prunable
+    assert "removed positions would still count in sum" in inner.reason
+
+
+def test_torchs_own_channel_shuffle_is_combed_like_the_one_spelt_out() -> None:
+    torch.manual_seed(0)
+    shuffled = nn.Sequential(nn.Conv2d(8, 12, 1), nn.ChannelShuffle(3), nn.Conv2d(12, 6, 1))
+    model, inputs = Pooled(shuffled, 6).eval(), (torch.randn(2, 3, 12, 12),)
+    comb = cpd.comb(model, inputs)
+    assert comb.record.unknown == ()
+    assert all(check.passed for check in measure(model, inputs, comb))
+    assert any(g.prunable and g.name.startswith("middle.0") for g in comb.groups)

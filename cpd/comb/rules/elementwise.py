@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from cpd.comb.flow import Call, Flow, Labels
 from cpd.comb.rules.registry import Unruled, rule
 
@@ -64,26 +62,31 @@ def power(flow: Flow, call: Call) -> Labels:
 
 @rule(*_SUMS)
 def sums(flow: Flow, call: Call) -> Labels:
-    """Zero plus zero is zero; a number added is not."""
+    """Zero plus zero is zero; a number added is not, nor is a value that has no such axis (a mean over channels)."""
     operands = list(call.node.args[:2])
-    flow.silent[call.node] = all(_silent(flow, value) for value in operands)
-    return _meet(flow, call, operands)
+    labels = _meet(flow, call, operands)
+    flow.silent[call.node] = all(_zero_at(flow, v, call, i) for v in operands for i in _where_removed(flow, labels))
+    return labels
 
 
 @rule(*_PRODUCTS)
 def products(flow: Flow, call: Call) -> Labels:
     """One zero factor is enough."""
     operands = list(call.node.args[:2])
-    flow.silent[call.node] = any(flow.is_tensor(value) and _silent(flow, value) for value in operands)
-    return _meet(flow, call, operands)
+    labels = _meet(flow, call, operands)
+    flow.silent[call.node] = all(
+        any(_zero_at(flow, v, call, i) for v in operands) for i in _where_removed(flow, labels)
+    )
+    return labels
 
 
 @rule(*_QUOTIENTS)
 def quotients(flow: Flow, call: Call) -> Labels:
     """Zero divided stays zero."""
     operands = list(call.node.args[:2])
-    flow.silent[call.node] = flow.is_tensor(operands[0]) and _silent(flow, operands[0])
-    return _meet(flow, call, operands)
+    labels = _meet(flow, call, operands)
+    flow.silent[call.node] = all(_zero_at(flow, operands[0], call, i) for i in _where_removed(flow, labels))
+    return labels
 
 
 @rule(*_OTHERS)
@@ -95,16 +98,19 @@ def others(flow: Flow, call: Call) -> Labels:
 @rule("addcmul", "addcdiv", "lerp", "where", "masked_fill", "threshold", "prelu", "glu_jvp")
 def several(flow: Flow, call: Call) -> Labels:
     """Three operands that meet; zero where all values that may be chosen are zero."""
-    operands = [value for value in call.node.args if flow.is_tensor(value)]
-    if call.name in ("where", "masked_fill"):
-        values = [v for v in operands if v.meta["val"].dtype != torch.bool]  # type: ignore[union-attr]
-        flow.silent[call.node] = call.name == "where" and all(_silent(flow, v) for v in values) and len(values) == 2
-    elif call.name == "addcmul":
-        first, second, third = call.node.args[:3]
-        flow.silent[call.node] = _silent(flow, first) and (_silent(flow, second) or _silent(flow, third))
-    elif call.name == "prelu":
+    if call.name == "prelu":
         return _prelu(flow, call)
-    return _meet(flow, call, operands)
+    labels = _meet(flow, call, list(call.node.args))
+    removed = _where_removed(flow, labels)
+    if call.name == "where":
+        values = call.node.args[1:]
+        flow.silent[call.node] = len(values) == 2 and all(_zero_at(flow, v, call, i) for v in values for i in removed)
+    elif call.name == "addcmul":
+        base, *factors = call.node.args[:3]
+        flow.silent[call.node] = all(
+            _zero_at(flow, base, call, i) and any(_zero_at(flow, v, call, i) for v in factors) for i in removed
+        )
+    return labels
 
 
 def _prelu(flow: Flow, call: Call) -> Labels:
@@ -141,6 +147,20 @@ def _meet(flow: Flow, call: Call, operands: list[Any]) -> Labels:
     if not tensors:
         raise Unruled
     return flow.broadcast([(flow.raw(t), flow.shape(t)) for t in tensors], call.node)
+
+
+def _where_removed(flow: Flow, labels: Labels) -> list[int]:
+    """The axes, counted from the last one, along which positions may be removed."""
+    return [i - len(labels) for i, label in enumerate(labels) if label is not None and not flow.is_batch(label)]
+
+
+def _zero_at(flow: Flow, value: Any, call: Call, axis: int) -> bool:
+    """Whether an operand holds zeros where positions of `axis` were removed: it has to have that axis."""
+    if flow.is_tensor(value):
+        shape = flow.shape(value)
+        if len(shape) < -axis or shape[axis] != flow.shape(call.node)[axis]:
+            return False
+    return _silent(flow, value)
 
 
 def _silent(flow: Flow, value: Any) -> bool:

@@ -67,10 +67,10 @@ def pixel_unshuffle(flow: Flow, call: Call) -> Labels:
     return [*labels[:-3], flow.boxes.merge([(shape[-3], labels[-3]), (r * r, None)], flow.where(call.node)), None, None]
 
 
-@rule("channel_shuffle")
+@rule("channel_shuffle", "native_channel_shuffle")
 def channel_shuffle(flow: Flow, call: Call) -> Labels:
     """View as (groups, n), swap, view back."""
-    x, groups = call["input"], int(call["groups"])
+    x, groups = call["self"], int(call["groups"])
     labels, shape = flow.of(x), flow.shape(x)
     where = flow.where(call.node)
     group, within = flow.boxes.split(labels[1], [groups, shape[1] // groups], where)
