@@ -45,7 +45,7 @@ def load_model(
         seed: of the initial weights where nothing else sets them, so that every process builds the same model. The
             caller's random state is left as it was.
     Returns:
-        The module in eval mode, float32, on the CPU; example inputs with batch 2.
+        The module in eval mode, float32, on the CPU; example inputs with batch 2, or 1 where images are large.
     Raises:
         ModelError: nothing of that name, settings it does not take, weights that do not fit, or a file that cannot
             be trusted.
