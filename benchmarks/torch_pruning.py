@@ -16,9 +16,16 @@ import copy
 import math
 import statistics
 import sys
+from dataclasses import replace
 from typing import Any
 
 import bench
+
+# The second is what a budget this short asks for: fewer cuts, sooner over, and more steps to recover. The bar is its.
+OURS: dict[str, dict[str, Any]] = {
+    "CPD Studio, interval": {},
+    "CPD Studio, few-step": {"schedule": "few-step", "cut_share": 0.3},
+}
 
 
 def pruned_by_torch_pruning(model: Any, inputs: Any, task: Any, share: float, seed: int) -> Any:
@@ -83,10 +90,12 @@ def main() -> int:
             for name, teacher in (("Torch-Pruning, labels", None), ("Torch-Pruning, distilled", model)):
                 result = train(theirs, inputs, task, settings, teacher=teacher)
                 runs.append({"method": name, "share": share, "seed": seed, "macs": cut, "top1": result.last, "seconds": result.seconds})
-            ours = train(model, inputs, task, settings, comb=comb, target={"macs": cut})  # never more MACs than theirs
-            macs = counted_macs(ours.module, inputs) / dense
-            runs.append({"method": "CPD Studio", "share": share, "seed": seed, "macs": macs, "top1": ours.last, "seconds": ours.seconds})
-            for row in runs[-3:]:
+            for name, schedule in OURS.items():
+                changed = replace(settings, **schedule)
+                ours = train(model, inputs, task, changed, comb=comb, target={"macs": cut})  # never more MACs than theirs
+                macs = counted_macs(ours.module, inputs) / dense
+                runs.append({"method": name, "share": share, "seed": seed, "macs": macs, "top1": ours.last, "seconds": ours.seconds})
+            for row in runs[-2 - len(OURS) :]:
                 print(f"  {row['method']}, seed {seed}: MACs {row['macs']:.1%}, top-1 {row['top1']:.2%}", file=sys.stderr, flush=True)
 
     rows = []
@@ -105,7 +114,7 @@ def main() -> int:
          f"{r['seconds']:.0f}") for r in rows
     ])  # fmt: skip
     first = [r for r in rows if r["share"] == arguments.shares[0]]
-    ours_row, others = first[-1], first[:-1]
+    ours_row, others = first[-1], first[: -len(OURS)]
     error = [math.sqrt((ours_row["sd"] ** 2 + r["sd"] ** 2) / arguments.seeds) if arguments.seeds > 1 else 1.0 for r in others]
     holds = all(ours_row["mean"] >= r["mean"] - e for r, e in zip(others, error, strict=True))
     figure = f"At {ours_row['macs']:.0%} of the MACs ours keeps {ours_row['mean']:.2f}%, " + ", ".join(
