@@ -14,7 +14,7 @@ weights: trained or freshly initialised zeros would hide errors.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -76,18 +76,27 @@ def measure(model: nn.Module, inputs: tuple[Any, ...], comb: Comb, ratio: float 
         return []
     subject = randomised(model, seed)
     wide = pytree.tree_map(_double, inputs)
-    relabel = relabel_error(subject, wide, groups, comb.trace.aliases, seed)
-    silence = silence_error(subject, wide, comb, [g.name for g in groups], ratio)
-    if relabel <= TOLERANCE and silence <= TOLERANCE:
-        return [Check(g.name, relabel, silence) for g in groups]
-    return [
-        Check(
-            g.name,
-            relabel_error(subject, wide, [g], comb.trace.aliases, seed),
-            silence_error(subject, wide, comb, [g.name], ratio),
+    aliases = comb.trace.aliases
+
+    def check(some: Sequence[Group]) -> tuple[float, float]:
+        names = [group.name for group in some]
+        return (
+            _error(lambda: relabel_error(subject, wide, some, aliases, seed)),
+            _error(lambda: silence_error(subject, wide, comb, names, ratio)),
         )
-        for g in groups
-    ]
+
+    together = check(groups)
+    if max(together) <= TOLERANCE:
+        return [Check(group.name, *together) for group in groups]
+    return [Check(group.name, *check([group])) for group in groups]
+
+
+def _error(measurement: Callable[[], float]) -> float:
+    """What was measured; infinite where the cut network does not even run."""
+    try:
+        return measurement()
+    except (RuntimeError, ValueError, TypeError, IndexError):
+        return float("inf")
 
 
 @torch.no_grad()
