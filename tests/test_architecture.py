@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "torchvision", "timm", "torchmetrics", "accelerate", "sklearn", "captum")
 WITHOUT_TORCH = (
-    "cpd", "cpd.errors", "cpd.comb.group", "cpd.comb.record", "cpd.prune.plan", "cpd.prune.cost", "cpd.prune.solve",
+    "cpd", "cpd.errors", "cpd.comb.group", "cpd.comb.record", "cpd.prune.plan", "cpd.prune.cost", "cpd.prune.solve", "cpd.prune.order",
     "cpd.prune.index", "cpd.runs.store", "cpd.runs.spec", "cpd.runs.project", "cpd.runs.launcher", "cpd.runs.supervisor",
     "cpd.runs.workspace", "cpd.measure", "cpd.measure.measurement", "cpd.measure.machine", "cpd.models", "cpd.tasks",
     "cpd.importance", "cpd.importance.scores", "cpd.importance.registry", "cpd.distill.settings", "cpd.cli",
@@ -39,7 +39,9 @@ def test_what_the_app_imports_costs_no_torch(module: str) -> None:
 
 
 def test_the_app_itself_imports_no_torch() -> None:
-    names = sorted(f"app.{'.'.join(p.relative_to(ROOT / 'app').with_suffix('').parts)}" for p in (ROOT / "app").rglob("*.py"))
+    names = sorted(
+        f"app.{'.'.join(p.relative_to(ROOT / 'app').with_suffix('').parts)}" for p in (ROOT / "app").rglob("*.py")
+    )
     modules = [n.removesuffix(".__init__") for n in names if not n.endswith(".main")]  # main runs when it is imported
     assert modules
     python(

@@ -49,7 +49,9 @@ def as_text(record: CombRecord) -> str:
     free = sum(g.prunable for g in record.groups)
     certified = sum(g.certified is True for g in record.groups)
     lines = [
-        options.table(rows, right=(1, 2, 3, 4, 5)) if record.groups else "no group of units can be told apart in this model.",
+        options.table(rows, right=(1, 2, 3, 4, 5))
+        if record.groups
+        else "no group of units can be told apart in this model.",
         "",
         f"{len(record.groups)} groups: {free} prunable, {len(record.groups) - free} locked, {certified} certified.",
         f"{cost.dense.parameters:,} parameters, {cost.dense.macs / 1e6:,.1f} million MACs for one sample. A share is what hangs",

@@ -23,7 +23,13 @@ HELP = "machine, versions, device; with SPEC: trial cuts of every group of this 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser, optional=True)
-    parser.add_argument("--ratio", type=float, action="append", metavar="R", help="pruning ratio of a trial cut; repeat (default 0.25, 0.5 and 0.9)")
+    parser.add_argument(
+        "--ratio",
+        type=float,
+        action="append",
+        metavar="R",
+        help="pruning ratio of a trial cut; repeat (default 0.25, 0.5 and 0.9)",
+    )
     options.add_timeout(parser)
     parser.add_argument("--limit", type=float, default=600.0, metavar="S", help="seconds for cutting groups one by one (default 600); "
                         "the rest are then cut together only")  # fmt: skip
@@ -113,5 +119,7 @@ def _workspace() -> str:
             file.write(b"\0" * 4096)
             os.fsync(file.fileno())
     except OSError as error:
-        raise StorageError(f"{place}: cannot be written ({error.strerror}); set CPD_HOME to a folder that can.") from error
+        raise StorageError(
+            f"{place}: cannot be written ({error.strerror}); set CPD_HOME to a folder that can."
+        ) from error
     return f"{root}, {shutil.disk_usage(place).free / 2**30:.0f} GiB free"

@@ -16,8 +16,17 @@ HELP = "parameters, MACs, latency, accuracy"
 def configure(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_data(parser, required=False)
-    parser.add_argument("--batch", type=int, action="append", default=[], metavar="N", help="batch size to time; repeat (default 1 and 32)")
-    parser.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of timed passes for each batch size (default 3)")
+    parser.add_argument(
+        "--batch",
+        type=int,
+        action="append",
+        default=[],
+        metavar="N",
+        help="batch size to time; repeat (default 1 and 32)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=3.0, metavar="S", help="of timed passes for each batch size (default 3)"
+    )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: torch's own choice)")
     options.add_device(parser)
     options.add_json(parser)
@@ -43,7 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
         with Bar("reading images") as bar:
             task = load_task(arguments.data, inputs, arguments.spec, bar)
     with Bar("measuring") as bar:
-        found = measure(model, inputs, task, device=arguments.device, batches=batches, seconds=arguments.seconds, progress=bar)
+        found = measure(
+            model, inputs, task, device=arguments.device, batches=batches, seconds=arguments.seconds, progress=bar
+        )
     if arguments.json:
         options.write_json(arguments.json, found.to_dict())
     if arguments.json != "-":
@@ -61,8 +72,16 @@ def as_columns(columns: Mapping[str, Measurement]) -> str:
         return [name, *cells, *([change] if ratio else [])]
 
     rows = [row("", list(columns), "change")]
-    rows.append(row("parameters", [f"{m.parameters:,}" for m in found], f"{last.parameters / first.parameters:.1%} stay"))
-    rows.append(row("million MACs", [f"{m.macs / 1e6:,.1f}" for m in found], f"{last.macs / first.macs:.1%} stay" if first.macs else ""))
+    rows.append(
+        row("parameters", [f"{m.parameters:,}" for m in found], f"{last.parameters / first.parameters:.1%} stay")
+    )
+    rows.append(
+        row(
+            "million MACs",
+            [f"{m.macs / 1e6:,.1f}" for m in found],
+            f"{last.macs / first.macs:.1%} stay" if first.macs else "",
+        )
+    )
     if all(m.top1 is not None for m in found):
         points = ((last.top1 or 0) - (first.top1 or 0)) * 100
         rows.append(row("top-1", [f"{m.top1:.2%}" for m in found], f"{points:+.2f} points"))

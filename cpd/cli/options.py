@@ -18,14 +18,33 @@ if TYPE_CHECKING:
 
 
 def add_model(parser: argparse.ArgumentParser, optional: bool = False) -> None:
-    parser.add_argument("spec", metavar="SPEC", nargs="?" if optional else None, help="timm:NAME, smp:ARCH/ENCODER, FILE.py:NAME or a folder")
-    parser.add_argument("--weights", metavar="FILE", default="", help="safetensors or a state dict; never a pickled module")
-    parser.add_argument("--set", metavar="K=V", action="append", default=[], help="argument of the architecture, e.g. num_classes=10; repeat")
+    parser.add_argument(
+        "spec",
+        metavar="SPEC",
+        nargs="?" if optional else None,
+        help="timm:NAME, smp:ARCH/ENCODER, FILE.py:NAME or a folder",
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", default="", help="safetensors or a state dict; never a pickled module"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="K=V",
+        action="append",
+        default=[],
+        help="argument of the architecture, e.g. num_classes=10; repeat",
+    )
     parser.add_argument("--pretrained", action="store_true", help="the library's own trained weights; fetches them")
 
 
 def add_data(parser: argparse.ArgumentParser, required: bool) -> None:
-    parser.add_argument("--data", metavar="D", required=required, default="", help="digits, imagefolder:DIR, parquet:DIR, torch/NAME:DIR")
+    parser.add_argument(
+        "--data",
+        metavar="D",
+        required=required,
+        default="",
+        help="digits, imagefolder:DIR, parquet:DIR, torch/NAME:DIR",
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -33,17 +52,23 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", metavar="F", default="", help="write the result as JSON; - for stdout instead of the table")
+    parser.add_argument(
+        "--json", metavar="F", default="", help="write the result as JSON; - for stdout instead of the table"
+    )
 
 
 def add_constraints(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--multiple", type=int, default=1, metavar="N", help="kept widths are multiples of N")
     parser.add_argument("--minimum", type=int, default=1, metavar="N", help="fewest units that a group keeps")
-    parser.add_argument("--max-ratio", type=float, default=1.0, metavar="R", help="largest pruning ratio of any group, 0..1")
+    parser.add_argument(
+        "--max-ratio", type=float, default=1.0, metavar="R", help="largest pruning ratio of any group, 0..1"
+    )
 
 
 def add_timeout(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--timeout", type=float, default=120.0, metavar="S", help="seconds that tracing may take (default 120)")
+    parser.add_argument(
+        "--timeout", type=float, default=120.0, metavar="S", help="seconds that tracing may take (default 120)"
+    )
 
 
 def settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -23,12 +23,16 @@ HELP = "a plan for a target or from ratios"
 def configure(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_data(parser, required=False)
-    parser.add_argument("--target", metavar="T", action="append", default=[], help="macs=0.25 or params=0.4: the share that stays")
+    parser.add_argument(
+        "--target", metavar="T", action="append", default=[], help="macs=0.25 or params=0.4: the share that stays"
+    )
     parser.add_argument(
         "--ratio", metavar="GROUP=R", action="append", default=[],
         help="remove this share of a group's units, by hand; a pattern such as 'layer1.*=0.3' names several; repeat",
     )  # fmt: skip
-    parser.add_argument("--criterion", metavar="C", default="fisher", help=f"what ranks units: {', '.join(CRITERIA)} (default fisher)")
+    parser.add_argument(
+        "--criterion", metavar="C", default="fisher", help=f"what ranks units: {', '.join(CRITERIA)} (default fisher)"
+    )
     parser.add_argument("--batches", type=int, default=8, help="batches of 32 images behind the scores (default 8)")
     parser.add_argument("--seed", type=int, default=0, help="of the images chosen (default 0)")
     parser.add_argument("--no-certify", action="store_true", help="leave out the checks that prove every group")
@@ -93,7 +97,9 @@ def as_text(record: CombRecord, plan: Plan) -> str:
     shares: Mapping[str, float] = cost.price(plan.keep).share_of(cost.dense)
     rows = [("group", "units", "kept", "asked", "granted", "because")]
     for row in plan.groups:
-        rows.append((row.group, str(row.width), str(len(row.keep)), f"{row.requested:.1%}", f"{row.granted:.1%}", row.reason))
+        rows.append(
+            (row.group, str(row.width), str(len(row.keep)), f"{row.requested:.1%}", f"{row.granted:.1%}", row.reason)
+        )
     after = cost.price(plan.keep)
     lines = [
         options.table(rows, right=(1, 2, 3, 4)),

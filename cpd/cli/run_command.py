@@ -21,8 +21,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_data(parser, required=True)
     goal = parser.add_mutually_exclusive_group(required=True)
     goal.add_argument("--plan", metavar="F", help="what to remove, from `python -m cpd plan`")
-    goal.add_argument("--target", metavar="T", help="macs=0.25 or params=0.4: the share that stays; what goes is decided on the way")
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the run: checkpoints, log, the pruned model")
+    goal.add_argument(
+        "--target", metavar="T", help="macs=0.25 or params=0.4: the share that stays; what goes is decided on the way"
+    )
+    parser.add_argument(
+        "--out", metavar="DIR", required=True, help="folder of the run: checkpoints, log, the pruned model"
+    )
     options.add_device(parser)
     training.add_settings(parser, pruning=True)
 

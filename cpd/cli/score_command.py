@@ -26,7 +26,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_data(parser, required=False)
     names = ", ".join(CRITERIA)
-    parser.add_argument("--criterion", metavar="C", action="append", default=[], help=f"{names}; repeat for several (default fisher)")
+    parser.add_argument(
+        "--criterion", metavar="C", action="append", default=[], help=f"{names}; repeat for several (default fisher)"
+    )
     parser.add_argument("--batches", type=int, default=8, help="batches of 32 images behind the scores (default 8)")
     parser.add_argument("--out", metavar="DIR", default="", help="keep each table there, as CRITERION.json")
     parser.add_argument("--seed", type=int, default=0, help="of the images chosen (default 0)")
@@ -54,7 +56,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def score_model(
-    model: nn.Module, inputs: tuple[Tensor, ...], record: CombRecord, names: tuple[str, ...], arguments: argparse.Namespace
+    model: nn.Module,
+    inputs: tuple[Tensor, ...],
+    record: CombRecord,
+    names: tuple[str, ...],
+    arguments: argparse.Namespace,
 ) -> dict[str, ScoreTable]:
     """Scores by the criteria, on data where one of them needs it.
 

@@ -14,7 +14,9 @@ HELP = "a dense baseline, by the loop that distils"
 def configure(parser: argparse.ArgumentParser) -> None:
     options.add_model(parser)
     options.add_data(parser, required=True)
-    parser.add_argument("--out", metavar="DIR", required=True, help="folder of the run: checkpoints, log, the trained weights")
+    parser.add_argument(
+        "--out", metavar="DIR", required=True, help="folder of the run: checkpoints, log, the trained weights"
+    )
     options.add_device(parser)
     training.add_settings(parser, pruning=False)
 

@@ -19,7 +19,18 @@ from cpd.runs.store import Run
 from cpd.runs.worker import run_foreground
 
 _PLACED = ("losses", "seed", "device")  # options of their own
-_PRUNING = ("schedule", "interval", "cut_share", "chunks", "criterion", "score_batches", "multiple", "minimum", "max_ratio", "temperature")
+_PRUNING = (
+    "schedule",
+    "interval",
+    "cut_share",
+    "chunks",
+    "criterion",
+    "score_batches",
+    "multiple",
+    "minimum",
+    "max_ratio",
+    "temperature",
+)
 
 
 def add_settings(parser: argparse.ArgumentParser, pruning: bool) -> None:
@@ -37,7 +48,13 @@ def add_settings(parser: argparse.ArgumentParser, pruning: bool) -> None:
             kind = type(field.default)
             group.add_argument(flag, type=kind, default=None, metavar=kind.__name__[0].upper(), help=text)
     if pruning:
-        group.add_argument("--loss", metavar="NAME=W", action="append", default=[], help="weight of a loss; names replace the default mix; repeat")
+        group.add_argument(
+            "--loss",
+            metavar="NAME=W",
+            action="append",
+            default=[],
+            help="weight of a loss; names replace the default mix; repeat",
+        )
     group.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
 
 
@@ -81,7 +98,9 @@ def do(kind: str, arguments: argparse.Namespace, more: Mapping[str, Any]) -> Run
     if row.state == "failed" and not row.error.startswith("Unexpected"):
         raise RunError(row.error)
     if row.state != "finished":
-        again = f"{row.state}: {row.error}" if row.error else f"{row.state}; the same command goes on from step {row.step}."
+        again = (
+            f"{row.state}: {row.error}" if row.error else f"{row.state}; the same command goes on from step {row.step}."
+        )
         print(again, file=sys.stderr)
     return row
 

@@ -54,7 +54,9 @@ def try_model(steps: _Steps, arguments: argparse.Namespace) -> Findings | None:
         device = str(pick_device(arguments.device))
         with Bar("trial cuts") as bar:
             ratios = arguments.ratio or RATIOS
-            report = examine(model, inputs, combed, ratios, bar, name=arguments.spec, device=device, limit_s=arguments.limit)
+            report = examine(
+                model, inputs, combed, ratios, bar, name=arguments.spec, device=device, limit_s=arguments.limit
+            )
         if not report.findings.well:
             raise Unwell(report.findings.summary)
         return report.findings.summary

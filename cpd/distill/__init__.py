@@ -1,15 +1,15 @@
 """Distill: train a dense model, or prune one while it is distilled from itself.
 
-    settings.py    how to train, as names and numbers (no torch)
-    recorder.py    what the loop tells the world, and what it asks
-    schedule.py    when to cut, and what (no torch)
-    student.py     the network that shrinks, with its optimizer's and its average's state
-    optimizer.py   timm's optimizers and schedules, in steps
-    losses/        one a file, by name
-    features.py    the activations that the feature loss compares
-    engine.py      device, precision, processes
-    watch.py       accuracy, latency and size during a run
-    meter.py       means of losses between two log lines
-    state.py       everything a resumed run needs
-    trainer.py     the loop
+settings.py    how to train, as names and numbers (no torch)
+recorder.py    what the loop tells the world, and what it asks
+schedule.py    when to cut, and what (no torch)
+student.py     the network that shrinks, with its optimizer's and its average's state
+optimizer.py   timm's optimizers and schedules, in steps
+losses/        one a file, by name
+features.py    the activations that the feature loss compares
+engine.py      device, precision, processes
+watch.py       accuracy, latency and size during a run
+meter.py       means of losses between two log lines
+state.py       everything a resumed run needs
+trainer.py     the loop
 """

@@ -92,6 +92,9 @@ class Engine:
         if self.world > 1:
             state = totals.state()
             totals.load_state(
-                {k: v if k == "batches" else self.accelerator.reduce(v.to(self.device), "sum") for k, v in state.items()}
+                {
+                    k: v if k == "batches" else self.accelerator.reduce(v.to(self.device), "sum")
+                    for k, v in state.items()
+                }
             )
         return totals

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from cpd.comb.group import IntArray
-from cpd.distill.schedule import Kept
 from cpd.errors import ModelError
 from cpd.prune.index import kept_positions
+from cpd.prune.order import Kept
 
 if TYPE_CHECKING:
     from cpd.comb.comb import Comb
@@ -39,7 +39,9 @@ class Taps:
         teacher = prune(model, comb, uniform_plan(comb.record, 0.0)).eval().requires_grad_(False).to(device)
         found = norm_nodes(teacher)
         if not found:
-            raise ModelError("the features loss compares outputs of norm layers, and this model has none; set its weight to 0.")
+            raise ModelError(
+                "the features loss compares outputs of norm layers, and this model has none; set its weight to 0."
+            )
         spaced = [found[(len(found) - 1) * (i + 1) // _LAYERS] for i in range(min(_LAYERS, len(found)))]
         self.layers = tuple(dict.fromkeys(spaced))
         self.teacher = tapped(teacher, [name for name, _, _ in self.layers])
@@ -48,7 +50,9 @@ class Taps:
         """Compare with this student from now on."""
         self.student = tapped(student, [name for name, _, _ in self.layers])
         positions = kept_positions(self.comb.record, keep)
-        self.kept: list[Tensor | None] = [self._index(positions.get(weight, (None,))[0]) for _, weight, _ in self.layers]
+        self.kept: list[Tensor | None] = [
+            self._index(positions.get(weight, (None,))[0]) for _, weight, _ in self.layers
+        ]
 
     def see(self, x: Tensor) -> tuple[Tensor, Tensor, Pairs]:
         """(student's outputs, teacher's outputs, pairs of activations of equal shape)."""
@@ -71,7 +75,11 @@ def norm_nodes(module: nn.Module) -> list[tuple[str, str, int]]:
     if not isinstance(module, fx.GraphModule):
         return result
     for node in module.graph.nodes:
-        kind = str(node.target).split(".")[1] if node.op == "call_function" and str(node.target).startswith("aten.") else ""
+        kind = (
+            str(node.target).split(".")[1]
+            if node.op == "call_function" and str(node.target).startswith("aten.")
+            else ""
+        )
         if kind not in _NORMS:
             continue
         weight = node.args[_WEIGHT[kind]] if len(node.args) > _WEIGHT[kind] else None

@@ -40,7 +40,9 @@ def make_scheduler(optimizer: torch.optim.Optimizer, settings: TrainSettings, to
     """
     warmup = round(total * settings.warmup)
     if settings.scheduler == "plateau":
-        raise RunError("scheduler plateau waits for a metric; choose one that follows the steps, e.g. cosine, linear, step.")
+        raise RunError(
+            "scheduler plateau waits for a metric; choose one that follows the steps, e.g. cosine, linear, step."
+        )
     try:
         scheduler, _ = create_scheduler_v2(
             optimizer,
@@ -99,7 +101,8 @@ def cut_optimizer(
         if any(v.shape != source.shape for v in shaped):
             continue
         new.state[parameter] = {
-            key: take(v, axes) if isinstance(v, Tensor) and v.shape == source.shape else _copy(v) for key, v in state.items()
+            key: take(v, axes) if isinstance(v, Tensor) and v.shape == source.shape else _copy(v)
+            for key, v in state.items()
         }
 
 

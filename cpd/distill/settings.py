@@ -103,7 +103,9 @@ class TrainSettings:
             if getattr(self, name) not in allowed:
                 raise RunError(f"setting {name}={getattr(self, name)!r}: choose one of {', '.join(allowed)}.")
         if self.batch_size % self.accumulate:
-            raise RunError(f"batch_size {self.batch_size} cannot be worked through in {self.accumulate} equal parts; change accumulate.")
+            raise RunError(
+                f"batch_size {self.batch_size} cannot be worked through in {self.accumulate} equal parts; change accumulate."
+            )
         unknown = [name for name in self.losses if name not in LOSSES]
         if unknown:
             raise RunError(f"no loss is called {unknown[0]!r}; there are {', '.join(LOSSES)}.")

@@ -11,9 +11,9 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from cpd.distill.optimizer import cut_optimizer, make_optimizer, take
-from cpd.distill.schedule import Kept
 from cpd.distill.settings import TrainSettings
 from cpd.prune.index import Positions, kept_positions, relative_positions
+from cpd.prune.order import Kept
 
 if TYPE_CHECKING:
     from cpd.comb.comb import Comb
@@ -31,7 +31,9 @@ class Student:
         average: timm's moving average of the weights, None where settings ask for none.
     """
 
-    def __init__(self, module: nn.Module, settings: TrainSettings, comb: Comb | None = None, keep: Kept | None = None) -> None:
+    def __init__(
+        self, module: nn.Module, settings: TrainSettings, comb: Comb | None = None, keep: Kept | None = None
+    ) -> None:
         self.module, self.settings, self.comb = module, settings, comb
         self.keep: Kept = dict(keep or {})
         self.optimizer = make_optimizer(module, settings)
@@ -73,5 +75,7 @@ class Student:
         new = ModelEmaV3(module, decay=self.settings.average)
         state = old.module.state_dict()
         none = {name: (None,) * tensor.dim() for name, tensor in state.items()}
-        new.module.load_state_dict({name: take(tensor, positions.get(name, none[name])) for name, tensor in state.items()})
+        new.module.load_state_dict(
+            {name: take(tensor, positions.get(name, none[name])) for name, tensor in state.items()}
+        )
         return new

@@ -115,7 +115,13 @@ class _Run:
                 raise PlanError("pruning needs the comb of the model; comb it first.")
             self.cut_steps = settings.cut_steps(self.total)
             self.schedule = Schedule(
-                comb.record, plan, target, len(self.cut_steps), settings.chunks, settings.constraints, settings.criterion
+                comb.record,
+                plan,
+                target,
+                len(self.cut_steps),
+                settings.chunks,
+                settings.constraints,
+                settings.criterion,
             )
         record = comb.record if comb is not None and self.schedule is not None else None
         self.watch = Watch(task, inputs, self.engine.device, record)
@@ -128,7 +134,9 @@ class _Run:
         self.taps: Taps | None = None
         if any(LOSSES[name].needs_features for name in self.terms):
             if comb is None or self.schedule is None or teacher is not model:
-                raise PlanError("the features loss compares a pruned network with its own dense one; set its weight to 0 here.")
+                raise PlanError(
+                    "the features loss compares a pruned network with its own dense one; set its weight to 0 here."
+                )
             self.taps = Taps(comb, model, self.engine.device)
         self.scores: dict[str, list[float]] = {}  # ranking of a plan's cuts
         self.totals: Accumulator | None = None  # running scores towards a target
@@ -159,9 +167,13 @@ class _Run:
         self.seconds = before + time.perf_counter() - start
         self._save()
         if finished:
-            self.recorder.event(self.step, "finish", self._verdict(), last=self.last, best=self.best, best_step=self.best_step)
+            self.recorder.event(
+                self.step, "finish", self._verdict(), last=self.last, best=self.best, best_step=self.best_step
+            )
         else:
-            self.recorder.event(self.step, "stop", f"stopped after step {self.step} of {self.total}; resume goes on from here")
+            self.recorder.event(
+                self.step, "stop", f"stopped after step {self.step} of {self.total}; resume goes on from here"
+            )
         plan = self.schedule.finished(self.student.keep) if self.schedule else None
         return Trained(
             module=self.student.handed_over.eval(),
@@ -276,7 +288,12 @@ class _Run:
                     with torch.no_grad():
                         teacher = self.teacher(x)
         seen = Seen(
-            outputs.float(), None if teacher is None else teacher.float(), y, self.task.loss, self.settings.temperature, pairs
+            outputs.float(),
+            None if teacher is None else teacher.float(),
+            y,
+            self.task.loss,
+            self.settings.temperature,
+            pairs,
         )
         return {name: LOSSES[name].load()(seen) for name in self.terms}
 
@@ -291,7 +308,13 @@ class _Run:
         for change in changes(before, after):
             text = f"{change.group} loses {change.removed} units and keeps {change.width}"
             self.recorder.event(
-                self.step, "cut", text, group=change.group, removed=change.removed, width=change.width, macs=share["macs"]
+                self.step,
+                "cut",
+                text,
+                group=change.group,
+                removed=change.removed,
+                width=change.width,
+                macs=share["macs"],
             )
         if after != before:
             self.student.cut(after)
@@ -358,7 +381,9 @@ class _Run:
 
     def _restore(self, state: dict[str, Any]) -> None:
         if state["total"] != self.total:
-            raise RunError(f"the checkpoint is of a run of {state['total']} steps, this one has {self.total}; start a new run.")
+            raise RunError(
+                f"the checkpoint is of a run of {state['total']} steps, this one has {self.total}; start a new run."
+            )
         self.step = int(state["step"])
         fill_student(self.student, state["student"])
         self._adopt()

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from cpd.comb.record import CombRecord
-from cpd.distill.schedule import Kept
 from cpd.measure.accuracy import accuracy
 from cpd.measure.latency import latency
 from cpd.prune.cost import CostModel
+from cpd.prune.order import Kept
 from cpd.tasks.task import Task
 
 _BATCHES = (1, 32)
@@ -45,7 +45,8 @@ class Watch:
             return {}
         start = time.perf_counter()
         values = {
-            f"latency/ms_b{batch}": latency(module, self.inputs, batch, self.device, seconds=0.0).median_ms for batch in _BATCHES
+            f"latency/ms_b{batch}": latency(module, self.inputs, batch, self.device, seconds=0.0).median_ms
+            for batch in _BATCHES
         }
         self._spent += time.perf_counter() - start
         self._timed = dict(keep)

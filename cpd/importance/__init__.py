@@ -1,11 +1,11 @@
 """Importance: one score for every unit of every group, from all the tensor slices that leave with it.
 
-    scores.py     a table of scores as names and numbers (no torch)
-    registry.py   the criteria by name (no torch until one is used)
-    criterion.py  what a criterion decides; l1, l2, taylor, fisher and random are a file each
-    reduce.py     weights and gradients -> sums over slices and units, in whole-model operations
-    accumulate.py the running total over batches, on a dense model or on a student that is already cut
-    score.py      the verb: `cpd.score(model, record, batches, ["l2", "fisher"])`
+scores.py     a table of scores as names and numbers (no torch)
+registry.py   the criteria by name (no torch until one is used)
+criterion.py  what a criterion decides; l1, l2, taylor, fisher and random are a file each
+reduce.py     weights and gradients -> sums over slices and units, in whole-model operations
+accumulate.py the running total over batches, on a dense model or on a student that is already cut
+score.py      the verb: `cpd.score(model, record, batches, ["l2", "fisher"])`
 """
 
 from __future__ import annotations

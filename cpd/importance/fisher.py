@@ -19,7 +19,7 @@ class Fisher(Criterion):
     Ours, where the code is narrower or unclear: all slices of the group count, also those that read the unit (the code
     scores only the tensors that write it, and then divides by the number of both); the memory is that of the whole
     group, once (the code divides tensor by tensor by the output of the owning module, and for token layouts multiplies
-    the wrong axis); units are compared per chunk by `cpd.prune.solve`, not by raw sums of chunks of unequal size.
+    the wrong axis); units are compared per chunk by `cpd.prune.order`, not by raw sums of chunks of unequal size.
     The idea of the memory divisor is from Group Fisher Pruning, Liu et al. 2021, arXiv:2108.00708.
     """
 

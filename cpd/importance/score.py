@@ -46,7 +46,9 @@ def score(
     """
     names = check_criteria(criteria)
     if data is None and any(CRITERIA[name].needs_data for name in names):
-        raise DataError(f"{', '.join(n for n in names if CRITERIA[n].needs_data)}: these criteria need data; name a data set.")
+        raise DataError(
+            f"{', '.join(n for n in names if CRITERIA[n].needs_data)}: these criteria need data; name a data set."
+        )
     start = time.perf_counter()
     totals = Accumulator(record, model, names, keep, seed)
     if not any(CRITERIA[name].needs_data for name in names):

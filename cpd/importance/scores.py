@@ -54,7 +54,9 @@ class ScoreTable:
             "criterion": self.criterion,
             "model": self.model,
             "groups": {name: _floats(values) for name, values in self.groups.items()},
-            "layers": {name: {"tensor": layer.tensor, "scores": _floats(layer.scores)} for name, layer in self.layers.items()},
+            "layers": {
+                name: {"tensor": layer.tensor, "scores": _floats(layer.scores)} for name, layer in self.layers.items()
+            },
             "batches": self.batches,
             "seconds": self.seconds,
         }
@@ -83,14 +85,18 @@ class ScoreTable:
                 seconds=float(row["seconds"]),
             )
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StorageError(f"{source}: not a table of scores ({type(error).__name__}: {error}); score again.") from error
+            raise StorageError(
+                f"{source}: not a table of scores ({type(error).__name__}: {error}); score again."
+            ) from error
 
     def save(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(self.to_json())
         except OSError as error:
-            raise StorageError(f"{path}: cannot write the scores ({error.strerror}); free space or choose another folder.") from error
+            raise StorageError(
+                f"{path}: cannot write the scores ({error.strerror}); free space or choose another folder."
+            ) from error
 
     @staticmethod
     def load(path: Path) -> ScoreTable:

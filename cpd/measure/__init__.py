@@ -1,10 +1,10 @@
 """Measure: size, latency and accuracy of a model as it is, on this machine.
 
-    measurement.py   the result as numbers, without torch
-    latency.py       median and spread, several models in turn so that a busy machine is fair to all
-    accuracy.py      the task's metric over the held-out images
-    macs.py          multiply-accumulates, from the comb's arithmetic or counted in a run
-    machine.py       what this machine is called, and the device that was asked for
+measurement.py   the result as numbers, without torch
+latency.py       median and spread, several models in turn so that a busy machine is fair to all
+accuracy.py      the task's metric over the held-out images
+macs.py          multiply-accumulates, from the comb's arithmetic or counted in a run
+machine.py       what this machine is called, and the device that was asked for
 """
 
 from __future__ import annotations
@@ -41,7 +41,14 @@ def measure(
     """Parameters, MACs, latency and, with a task, accuracy of one model; see `measure_all`."""
     keeps = None if keep is None else {"model": keep}
     return measure_all(
-        {"model": module}, inputs, task, device=device, batches=batches, record=record, keeps=keeps, seconds=seconds,
+        {"model": module},
+        inputs,
+        task,
+        device=device,
+        batches=batches,
+        record=record,
+        keeps=keeps,
+        seconds=seconds,
         progress=progress,
     )["model"]
 

@@ -46,5 +46,11 @@ def check_classes(outputs: torch.Tensor, task: Task) -> None:
     """
     classes = len(task.classes)
     if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or outputs.shape[1] != classes:
-        gives = f"{outputs.shape[1]} scores an image" if isinstance(outputs, torch.Tensor) and outputs.ndim == 2 else "no row of scores an image"
-        raise DataError(f"{task.name} has {classes} classes and the model gives {gives}: --set num_classes={classes}, with weights trained on them.")
+        gives = (
+            f"{outputs.shape[1]} scores an image"
+            if isinstance(outputs, torch.Tensor) and outputs.ndim == 2
+            else "no row of scores an image"
+        )
+        raise DataError(
+            f"{task.name} has {classes} classes and the model gives {gives}: --set num_classes={classes}, with weights trained on them."
+        )

@@ -16,7 +16,9 @@ _WARM_UP = 3  # passes at the least: the first ones allocate, choose kernels and
 _FEWEST, _MOST = 5, 500  # timed passes; a median of fewer says little, of more nothing new
 
 
-def latency(module: nn.Module, inputs: tuple[Tensor, ...], batch: int, device: torch.device | None = None, seconds: float = 2.0) -> Latency:
+def latency(
+    module: nn.Module, inputs: tuple[Tensor, ...], batch: int, device: torch.device | None = None, seconds: float = 2.0
+) -> Latency:
     """Latency of one model at one batch size; see `latencies`."""
     return latencies({"": module}, inputs, batch, device, seconds)[""]
 

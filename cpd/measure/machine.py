@@ -15,7 +15,16 @@ from cpd.errors import DeviceError
 if TYPE_CHECKING:
     import torch
 
-PACKAGES = ("torch", "torchvision", "timm", "accelerate", "streamlit", "plotly", "safetensors", "segmentation-models-pytorch")
+PACKAGES = (
+    "torch",
+    "torchvision",
+    "timm",
+    "accelerate",
+    "streamlit",
+    "plotly",
+    "safetensors",
+    "segmentation-models-pytorch",
+)
 
 
 def surroundings() -> dict[str, str]:
@@ -77,7 +86,9 @@ def pick_device(name: str = "auto") -> torch.device:
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count <= (device.index or 0):
             why = f"{count} GPUs" if torch.version.cuda else f"a torch without CUDA ({torch.__version__})"
-            raise DeviceError(f"device {name!r}: this machine has {why}; use --device cpu, or auto to take what there is.")
+            raise DeviceError(
+                f"device {name!r}: this machine has {why}; use --device cpu, or auto to take what there is."
+            )
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(f"device {name!r}: this machine has no Apple GPU; use --device cpu, or auto.")

@@ -1,16 +1,16 @@
 """Models: one line of text -> a module and example inputs.
 
-    timm:NAME               any architecture of timm, e.g. "timm:resnet18"
-    smp:ARCH/ENCODER        segmentation_models_pytorch, where it is installed
-    path/to/file.py:NAME    a function or class of the user's own
-    path/to/bundle          a pruned model that this project wrote: its file, or the folder that holds it
+timm:NAME               any architecture of timm, e.g. "timm:resnet18"
+smp:ARCH/ENCODER        segmentation_models_pytorch, where it is installed
+path/to/file.py:NAME    a function or class of the user's own
+path/to/bundle          a pruned model that this project wrote: its file, or the folder that holds it
 
-    zoo.py       timm and segmentation_models_pytorch
-    factory.py   the user's own file
-    weights.py   safetensors and state dicts into a module, checked
-    bundle.py    pruned models as one safetensors file
-    header.py    what such a file says of itself, checked
-    example.py   example inputs
+zoo.py       timm and segmentation_models_pytorch
+factory.py   the user's own file
+weights.py   safetensors and state dicts into a module, checked
+bundle.py    pruned models as one safetensors file
+header.py    what such a file says of itself, checked
+example.py   example inputs
 """
 
 from __future__ import annotations

@@ -29,7 +29,9 @@ FILE = "model.safetensors"
 _PLACES = ("", "bundle")  # where a folder holds its bundle: itself, or below it where it is a run's
 
 
-def save_bundle(path: str | Path, module: nn.Module, spec: str, settings: Mapping[str, Any] | None, plan: Plan | None) -> Path:
+def save_bundle(
+    path: str | Path, module: nn.Module, spec: str, settings: Mapping[str, Any] | None, plan: Plan | None
+) -> Path:
     """Write `module`, which is the model of `spec` and `settings` cut by `plan`, as one file.
 
     Args:

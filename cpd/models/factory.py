@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cpd._torchvision  # noqa: F401  the user's file may import torchvision
+
 from torch import Tensor, nn
 
 from cpd.errors import ModelError
@@ -35,7 +37,9 @@ def build_factory(path: Path, name: str, settings: dict[str, Any]) -> tuple[nn.M
         made = _call(make, _accepted(make, settings, spec), spec, path)
     module, example = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, nn.Module):
-        raise ModelError(f"{spec}: returned {type(module).__name__}, not a torch.nn.Module or (module, example inputs).")
+        raise ModelError(
+            f"{spec}: returned {type(module).__name__}, not a torch.nn.Module or (module, example inputs)."
+        )
     if example is not None:
         return module, as_batch(example, spec)
     height, width = image_size(settings.get("img_size", 224))

@@ -55,7 +55,9 @@ def read_header(file: Path) -> Header | None:
     except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ModelError(f"{file}: its header is damaged ({type(error).__name__}: {error}).") from error
     if schema != SCHEMA:
-        raise ModelError(f"{file}: has bundle schema {schema!r}, this version reads {SCHEMA}; write it again with this version.")
+        raise ModelError(
+            f"{file}: has bundle schema {schema!r}, this version reads {SCHEMA}; write it again with this version."
+        )
     if not isinstance(spec, str) or not isinstance(settings, dict):
         raise ModelError(f"{file}: its header names no architecture.")
     _check_settings(settings, file)
@@ -77,7 +79,9 @@ def _check_settings(settings: Mapping[str, Any], file: Path) -> None:
         raise ModelError(f"{file}: its header has {len(settings)} settings; no architecture takes so many.")
     for key, value in settings.items():
         values = value if isinstance(value, list) else [value]
-        most = _LARGEST_IMAGE if key == "img_size" else _MOST_LAYERS if any(word in key for word in _LAYERS) else _LARGEST
+        most = (
+            _LARGEST_IMAGE if key == "img_size" else _MOST_LAYERS if any(word in key for word in _LAYERS) else _LARGEST
+        )
         plain = len(values) <= _MOST_SETTINGS and all(_is_modest(v, most) for v in values)
         if not plain or fetches(key):
             raise ModelError(f"{file}: its header sets {key[:40]!r}, which no bundle of ours does; it is not opened.")
@@ -108,4 +112,6 @@ def check_size(head: Header, file: Path) -> None:
     size = sum(t.numel() * t.element_size() for t in [*module.parameters(), *module.buffers()])
     free = psutil.virtual_memory().available
     if size > free * _MEMORY_SHARE:
-        raise ModelError(f"{file}: is cut from a model of {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are free.")
+        raise ModelError(
+            f"{file}: is cut from a model of {size / 2**30:,.1f} GiB, and {free / 2**30:,.1f} GiB of memory are free."
+        )

@@ -40,7 +40,9 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str, spec: st
         raise ModelError(_difference(source, spec, missing, unexpected, reshaped, tensors, target))
     for name, tensor in tensors.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise ModelError(f"{source}: {name} holds values that are not finite (NaN or infinity); the file is damaged or its training diverged.")
+            raise ModelError(
+                f"{source}: {name} holds values that are not finite (NaN or infinity); the file is damaged or its training diverged."
+            )
     module.load_state_dict(dict(tensors), strict=False)  # strict but for the counters, checked above
 
 
@@ -79,7 +81,9 @@ def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path}: holds {type(loaded).__name__}, not a state dict.")
     strange = [name for name, value in loaded.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
     if strange:
-        raise ModelError(f"{path}: {strange[0]!r} is no tensor; save model.state_dict() alone, or as {{'state_dict': ...}}.")
+        raise ModelError(
+            f"{path}: {strange[0]!r} is no tensor; save model.state_dict() alone, or as {{'state_dict': ...}}."
+        )
     return dict(loaded)
 
 

@@ -33,7 +33,9 @@ def build_timm(name: str, settings: dict[str, Any], pretrained: bool) -> tuple[n
     except ModelError:
         raise
     except OSError as error:
-        raise ModelError(f"timm:{name}: cannot fetch the pretrained weights ({_line(error)}); give a weights file.") from error
+        raise ModelError(
+            f"timm:{name}: cannot fetch the pretrained weights ({_line(error)}); give a weights file."
+        ) from error
     except Exception as error:  # timm's builders raise whatever their arguments lead to
         raise ModelError(f"timm:{name}: cannot be built with {_shown(settings)} ({_line(error)}).") from error
     channels, height, width = module.default_cfg.get("input_size") or (3, 224, 224)  # type: ignore[operator,union-attr]
@@ -58,7 +60,9 @@ def build_smp(name: str, settings: dict[str, Any], pretrained: bool) -> tuple[nn
     import cpd._torchvision  # noqa: F401  before timm, which smp imports
 
     if importlib.util.find_spec("segmentation_models_pytorch") is None:
-        raise ModelError(f"smp:{name}: segmentation_models_pytorch is not installed; `.venv/bin/pip install segmentation-models-pytorch`.")
+        raise ModelError(
+            f"smp:{name}: segmentation_models_pytorch is not installed; `.venv/bin/pip install segmentation-models-pytorch`."
+        )
     smp = importlib.import_module("segmentation_models_pytorch")
     arch, slash, encoder = name.partition("/")
     if not slash:

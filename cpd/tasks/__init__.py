@@ -1,12 +1,12 @@
 """Tasks: data, metric and loss that a model is trained and judged by.
 
-    digits              scikit-learn's 1,797 handwritten digits, built in
-    imagefolder:DIR     one folder a class, under train/ and val/ or test/, or a single set that is split
-    parquet:DIR         Hugging Face columns: image {bytes, path} and label
-    torch/NAME[:DIR]    a data set that timm knows, e.g. torch/cifar10, hfds/ORG/NAME
+digits              scikit-learn's 1,797 handwritten digits, built in
+imagefolder:DIR     one folder a class, under train/ and val/ or test/, or a single set that is split
+parquet:DIR         Hugging Face columns: image {bytes, path} and label
+torch/NAME[:DIR]    a data set that timm knows, e.g. torch/cifar10, hfds/ORG/NAME
 
-    task.py             what the trainer and the measurements ask of a task
-    classification/     one source of images a file
+task.py             what the trainer and the measurements ask of a task
+classification/     one source of images a file
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ def _shape(inputs: tuple[Tensor, ...] | tuple[int, int, int]) -> tuple[int, int,
     first = inputs[0]
     shape = inputs if isinstance(first, int) else tuple(first.shape[1:])
     if len(shape) != 3:
-        raise DataError(f"the model takes inputs of shape {tuple(getattr(first, 'shape', inputs))}, not batches of images.")
+        raise DataError(
+            f"the model takes inputs of shape {tuple(getattr(first, 'shape', inputs))}, not batches of images."
+        )
     channels, height, width = (int(s) for s in shape)  # type: ignore[arg-type]
     return channels, height, width

@@ -52,8 +52,14 @@ DEMOS: tuple[Demo, ...] = (
         model="timm:vit_tiny_patch16_224",
         # The mean over the tokens instead of a class token: with 1,343 images to learn from it learns far sooner.
         settings={
-            "num_classes": 10, "in_chans": 1, "img_size": 32, "patch_size": 4, "depth": 6, "num_heads": 6,
-            "class_token": False, "global_pool": "avg",
+            "num_classes": 10,
+            "in_chans": 1,
+            "img_size": 32,
+            "patch_size": 4,
+            "depth": 6,
+            "num_heads": 6,
+            "class_token": False,
+            "global_pool": "avg",
         },  # fmt: skip
         data="digits",
         run={"epochs": 12, "lr": 1e-3, "multiple": 16},

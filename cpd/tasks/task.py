@@ -43,7 +43,14 @@ class Task(Protocol):
         ...
 
     def train_batches(
-        self, batch_size: int, seed: int = 0, epoch: int = 0, start: int = 0, augment: bool = True, rank: int = 0, world: int = 1
+        self,
+        batch_size: int,
+        seed: int = 0,
+        epoch: int = 0,
+        start: int = 0,
+        augment: bool = True,
+        rank: int = 0,
+        world: int = 1,
     ) -> Iterator[Batch]:
         """Batches `start`, `start + 1`, ... of one epoch, shuffled and augmented, all of the same size.
 

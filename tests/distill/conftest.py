@@ -22,7 +22,9 @@ class SmallNet(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(1, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU())
-        self.body = nn.Sequential(nn.Conv2d(16, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 16, 3, padding=1))
+        self.body = nn.Sequential(
+            nn.Conv2d(16, 24, 3, padding=1), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 16, 3, padding=1)
+        )
         self.pool, self.dropout = nn.AvgPool2d(4), nn.Dropout(0.1)
         self.hidden, self.head = nn.Linear(64, 32), nn.Linear(32, 10)
 

@@ -10,10 +10,11 @@ from hypothesis import strategies as hs
 from cpd.comb.comb import Comb
 from cpd.comb.group import Group, Slice
 from cpd.comb.record import CombRecord, OperatorCost, Ragged, TensorSize
-from cpd.distill.schedule import Schedule, changes, towards
+from cpd.distill.schedule import Schedule, changes
 from cpd.distill.settings import TrainSettings
 from cpd.errors import PlanError, RunError
 from cpd.prune.cost import CostModel
+from cpd.prune.order import towards
 from cpd.prune.plan import Constraints, plan_ratios
 
 QUICK = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
@@ -35,7 +36,9 @@ def chain(widths: list[int], blocks: int = 1, tied: bool = False) -> CombRecord:
         shape = (width, widths[before] if i else 3)
         extents = (i, before if i else -1)
         tensors.append(TensorSize(f"l{i}.weight", shape, extents, True))
-        operators.append(OperatorCost(f"linear_{i}", f"l{i}", "linear", 1.0 if i else 3.0, tuple(e for e in extents if e >= 0)))
+        operators.append(
+            OperatorCost(f"linear_{i}", f"l{i}", "linear", 1.0 if i else 3.0, tuple(e for e in extents if e >= 0))
+        )
     extents_of = Ragged.of([list(range(starts[i], starts[i + 1])) for i in range(len(widths))])
     units = Ragged.of([[a] for a in range(starts[-1])])
     return CombRecord("chain", tuple(groups), int(starts[-1]), units, extents_of, tuple(tensors), tuple(operators))
@@ -48,7 +51,10 @@ def scores_of(record: CombRecord, seed: int) -> dict[str, np.ndarray]:
 
 @QUICK
 @given(
-    ratio=hs.lists(hs.floats(0, 0.95), min_size=3, max_size=3), seed=hs.integers(0, 99), chunks=hs.integers(1, 20), tied=hs.booleans()
+    ratio=hs.lists(hs.floats(0, 0.95), min_size=3, max_size=3),
+    seed=hs.integers(0, 99),
+    chunks=hs.integers(1, 20),
+    tied=hs.booleans(),
 )
 def test_chunks_lead_exactly_to_the_plan(ratio: list[float], seed: int, chunks: int, tied: bool) -> None:
     record = chain([12, 16, 12], blocks=4, tied=tied)
@@ -138,7 +144,9 @@ def test_changes_name_what_went() -> None:
     total=hs.integers(2, 3000), share=hs.floats(0, 1), interval=hs.integers(0, 200), chunks=hs.integers(1, 40),
     kind=hs.sampled_from(["interval", "few-step", "one-shot"]),
 )  # fmt: skip
-def test_cut_steps_lie_in_the_run_and_leave_steps_after_them(total: int, share: float, interval: int, chunks: int, kind: str) -> None:
+def test_cut_steps_lie_in_the_run_and_leave_steps_after_them(
+    total: int, share: float, interval: int, chunks: int, kind: str
+) -> None:
     steps = TrainSettings(cut_share=share, interval=interval, chunks=chunks, schedule=kind).cut_steps(total)
     assert steps
     assert list(steps) == sorted(set(steps))

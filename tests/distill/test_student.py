@@ -20,7 +20,9 @@ from cpd.errors import RunError
 from cpd.prune.plan import uniform_plan
 
 
-def sliced_by_hand(comb: Comb, name: str, tensor: Tensor, before: dict[str, tuple[int, ...]], after: dict[str, tuple[int, ...]]) -> Tensor:
+def sliced_by_hand(
+    comb: Comb, name: str, tensor: Tensor, before: dict[str, tuple[int, ...]], after: dict[str, tuple[int, ...]]
+) -> Tensor:
     """Delete what the groups' own slices say, with no use of the positions that surgery computes."""
     array = tensor.numpy()
     alive: dict[int, list[int]] = {}
@@ -30,7 +32,10 @@ def sliced_by_hand(comb: Comb, name: str, tensor: Tensor, before: dict[str, tupl
             if piece.tensor != name:
                 continue
             dense = set(np.concatenate(piece.index).tolist())
-            kept = {u: {int(p) for u2 in units for p in piece.index[u2]} for u, units in (("b", before[group.name]), ("a", after[group.name]))}
+            kept = {
+                u: {int(p) for u2 in units for p in piece.index[u2]}
+                for u, units in (("b", before[group.name]), ("a", after[group.name]))
+            }
             gone.setdefault(piece.axis, set()).update(dense - kept["b"])
             alive[piece.axis] = sorted(set(alive.get(piece.axis, [])) | (kept["b"] - kept["a"]))
     for axis in gone:
@@ -115,7 +120,9 @@ def test_unknown_names_are_one_clear_line(model: nn.Module, row: dict[str, str],
         make_scheduler(Student(model, settings).optimizer, settings, 10)
 
 
-def test_taps_see_the_same_network_and_the_same_channels(model: nn.Module, comb: Comb, inputs: tuple[Tensor, ...]) -> None:
+def test_taps_see_the_same_network_and_the_same_channels(
+    model: nn.Module, comb: Comb, inputs: tuple[Tensor, ...]
+) -> None:
     model.stem[1].weight.data.uniform_(0.5, 1.5)  # type: ignore[index,union-attr]
     taps = Taps(comb, model, torch.device("cpu"))
     keep = uniform_plan(comb, 0.5).keep

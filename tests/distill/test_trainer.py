@@ -26,7 +26,9 @@ def equal(a: Trained, b: Trained) -> bool:
     return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
 
 
-def test_it_learns_and_leaves_the_model_alone(model: nn.Module, inputs: tuple[Tensor, ...], task: Task, memory: Any) -> None:
+def test_it_learns_and_leaves_the_model_alone(
+    model: nn.Module, inputs: tuple[Tensor, ...], task: Task, memory: Any
+) -> None:
     before = {k: v.clone() for k, v in model.state_dict().items()}
     told = memory()
     result = train(model, inputs, task, DENSE, told)
@@ -39,12 +41,20 @@ def test_it_learns_and_leaves_the_model_alone(model: nn.Module, inputs: tuple[Te
     assert result.teacher is None
     losses = [told.metrics[step, "train/loss"] for step in (1, 120)]
     assert losses[1] < losses[0] / 3
-    assert {name for _, name in told.metrics} >= {"train/lr", "train/images_per_s", "val/top1", "latency/ms_b1", "latency/ms_b32"}
+    assert {name for _, name in told.metrics} >= {
+        "train/lr",
+        "train/images_per_s",
+        "val/top1",
+        "latency/ms_b1",
+        "latency/ms_b32",
+    }
     assert [step for step, _ in told.of("eval")] == [60, 120]
     assert told.of("finish")[0][1]["last"] == result.last
 
 
-def test_a_plan_is_carried_out_exactly(model: nn.Module, comb: Comb, inputs: tuple[Tensor, ...], task: Task, memory: Any) -> None:
+def test_a_plan_is_carried_out_exactly(
+    model: nn.Module, comb: Comb, inputs: tuple[Tensor, ...], task: Task, memory: Any
+) -> None:
     plan = plan_ratios(comb, {g.name: 0.5 for g in comb.groups if g.prunable})
     told = memory()
     result = train(model, inputs, task, SHORT, told, comb, plan)
@@ -125,7 +135,9 @@ def test_parts_of_a_batch_add_up_to_the_whole(inputs: tuple[Tensor, ...], task: 
 
 def test_every_loss_trains(model: nn.Module, comb: Comb, inputs: tuple[Tensor, ...], task: Task, memory: Any) -> None:
     losses = {"task": 1.0, "soft_logits": 0.5, "hard_labels": 0.5, "features": 1.0}
-    settings = TrainSettings(steps=4, batch_size=32, losses=losses, schedule="one-shot", score_batches=2, precision="bf16")
+    settings = TrainSettings(
+        steps=4, batch_size=32, losses=losses, schedule="one-shot", score_batches=2, precision="bf16"
+    )
     told = memory()
     train(model, inputs, task, settings, told, comb, uniform_plan(comb, 0.3))
     row = {name: told.metrics[4, f"train/loss/{name}"] for name in losses}
@@ -133,7 +145,9 @@ def test_every_loss_trains(model: nn.Module, comb: Comb, inputs: tuple[Tensor, .
     assert told.metrics[4, "train/loss"] == pytest.approx(sum(losses[n] * v for n, v in row.items()), rel=1e-5)
 
 
-def test_what_cannot_be_is_said(model: nn.Module, comb: Comb, inputs: tuple[Tensor, ...], task: Task, memory: Any) -> None:
+def test_what_cannot_be_is_said(
+    model: nn.Module, comb: Comb, inputs: tuple[Tensor, ...], task: Task, memory: Any
+) -> None:
     with pytest.raises(PlanError, match="comb it first"):
         train(model, inputs, task, SHORT, memory(), target={"macs": 0.3})
     with pytest.raises(PlanError, match="outside 0..1"):

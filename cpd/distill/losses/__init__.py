@@ -32,6 +32,12 @@ LOSSES: dict[str, Entry] = {
         Entry("task", "Task loss", False, "cpd.distill.losses.task:task"),
         Entry("soft_logits", "Soft logits (Hinton)", True, "cpd.distill.losses.soft_logits:soft_logits"),
         Entry("hard_labels", "Teacher's hard labels (DeiT)", True, "cpd.distill.losses.hard_labels:hard_labels"),
-        Entry("features", "Features on the kept channels", True, "cpd.distill.losses.features:features", needs_features=True),
+        Entry(
+            "features",
+            "Features on the kept channels",
+            True,
+            "cpd.distill.losses.features:features",
+            needs_features=True,
+        ),
     )
 }

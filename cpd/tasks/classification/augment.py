@@ -10,7 +10,13 @@ from torch import Generator, Tensor
 
 
 def affine_grid(
-    batch: int, height: int, width: int, generator: Generator, degrees: float = 10.0, shift: float = 0.08, zoom: float = 0.1
+    batch: int,
+    height: int,
+    width: int,
+    generator: Generator,
+    degrees: float = 10.0,
+    shift: float = 0.08,
+    zoom: float = 0.1,
 ) -> Tensor:
     """(B, H, W, 2) sampling grid of a small random rotation, shift and zoom per image.
 
@@ -44,4 +50,6 @@ def flip_and_shift(images: Tensor, generator: Generator, share: float = 1 / 8) -
     left = torch.randint(0, 2 * pad[1] + 1, (batch,), generator=generator)
     rows = (top[:, None] + torch.arange(height))[:, None, :, None]
     columns = (left[:, None] + torch.arange(width))[:, None, None, :]
-    return padded[torch.arange(batch)[:, None, None, None], torch.arange(images.shape[1])[None, :, None, None], rows, columns]
+    return padded[
+        torch.arange(batch)[:, None, None, None], torch.arange(images.shape[1])[None, :, None, None], rows, columns
+    ]

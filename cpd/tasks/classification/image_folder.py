@@ -35,7 +35,9 @@ def image_folder(
         held_root = None
     classes = tuple(sorted(p.name for p in train_root.iterdir() if p.is_dir() and not p.name.startswith(".")))
     if not classes:
-        raise DataError(f"{name}: {train_root} holds no folders; put the images of each class into a folder of its own.")
+        raise DataError(
+            f"{name}: {train_root} holds no folders; put the images of each class into a folder of its own."
+        )
     held = _listed(held_root, classes, name) if held_root else None
     train, held = pair(name, classes, _listed(train_root, classes, name), held)
     return ClassificationTask(
@@ -50,7 +52,11 @@ def _listed(root: Path, classes: tuple[str, ...], name: str) -> tuple[Open, Tens
     files: list[Path] = []
     labels: list[int] = []
     for label, each in enumerate(classes):
-        found = sorted(p for p in (root / each).rglob("*") if p.suffix.lower() in SUFFIXES) if (root / each).is_dir() else []
+        found = (
+            sorted(p for p in (root / each).rglob("*") if p.suffix.lower() in SUFFIXES)
+            if (root / each).is_dir()
+            else []
+        )
         files += found
         labels += [label] * len(found)
 
@@ -60,6 +66,8 @@ def _listed(root: Path, classes: tuple[str, ...], name: str) -> tuple[Open, Tens
             image.load()
             return image
         except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{files[number]}: cannot be read as an image ({str(error)[:120]}); remove it or mend it.") from error
+            raise DataError(
+                f"{files[number]}: cannot be read as an image ({str(error)[:120]}); remove it or mend it."
+            ) from error
 
     return open_image, torch.tensor(labels, dtype=torch.int64)

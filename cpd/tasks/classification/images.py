@@ -76,7 +76,9 @@ class FileImages:
         return [pool.submit(self._one, int(i), draw) for i, draw in zip(index, draws, strict=True)]
 
     def _one(self, number: int, draw: Tensor | None) -> Tensor:
-        return fit(opened(self._open, number), self._shape, None if draw is None else cast("list[float]", draw.tolist()))
+        return fit(
+            opened(self._open, number), self._shape, None if draw is None else cast("list[float]", draw.tolist())
+        )
 
     def _finish(self, futures: list[Future[Tensor]], generator: Generator | None) -> Tensor:
         images = self._norm.apply(torch.stack([future.result() for future in futures]))

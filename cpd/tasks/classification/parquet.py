@@ -92,7 +92,9 @@ def _class_names(schema: pa.Schema, label: str) -> tuple[str, ...]:
 def _rows(table: pa.Table, name: str) -> tuple[Open, Tensor]:
     labels = table.column("label")
     if not pa.types.is_integer(labels.type) or labels.null_count or not len(labels) or min(labels.to_pylist()) < 0:
-        raise DataError(f"{name}: labels must be whole numbers from 0, without gaps in the column, and are {labels.type}.")
+        raise DataError(
+            f"{name}: labels must be whole numbers from 0, without gaps in the column, and are {labels.type}."
+        )
     images: Any = table.column("image").combine_chunks()
     if isinstance(images, pa.ChunkedArray):  # too large for one chunk
         images = table.column("image")

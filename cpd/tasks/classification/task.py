@@ -58,7 +58,14 @@ class ClassificationTask:
         return max(1, self.train_images // batch_size)
 
     def train_batches(
-        self, batch_size: int, seed: int = 0, epoch: int = 0, start: int = 0, augment: bool = True, rank: int = 0, world: int = 1
+        self,
+        batch_size: int,
+        seed: int = 0,
+        epoch: int = 0,
+        start: int = 0,
+        augment: bool = True,
+        rank: int = 0,
+        world: int = 1,
     ) -> Iterator[Batch]:
         shuffled = torch.randperm(self.train_images, generator=_generator(seed, epoch, -1))
         order = [part[rank::world] for part in shuffled.split(batch_size)[: self.steps(batch_size)]][start:]
