@@ -28,7 +28,7 @@ _HOMES = {
     "uniform_plan": "cpd.prune.plan",
     "plan_ratios": "cpd.prune.plan",
     "plan_for_target": "cpd.prune.solve",
-    "score": "cpd.importance.score",
+    "score": "cpd.importance.scoring",
     "CpdError": "cpd.errors",
 }
 

@@ -62,7 +62,7 @@ def test_screens_name_no_torch(folder: str) -> None:
 def test_public_names_are_what_they_say() -> None:
     """Whatever was imported before, `cpd.score` is the function and `cpd.comb` can be called."""
     python(
-        "import cpd.importance.score, cpd.comb.comb, cpd.prune.surgery, cpd\n"
+        "import cpd.importance.scoring, cpd.comb.comb, cpd.prune.surgery, cpd\n"
         "from cpd import *\n"
         "for name in cpd.__all__: assert callable(getattr(cpd, name)), name"
     )

@@ -67,7 +67,7 @@ def score_model(
     Raises:
         DataError: one does, and no data was named.
     """
-    from cpd.importance.score import score
+    from cpd.importance.scoring import score
     from cpd.measure.machine import pick_device
 
     device = pick_device(arguments.device)

@@ -27,7 +27,7 @@ from cpd.distill.watch import Watch
 from cpd.errors import PlanError, RunError
 from cpd.importance.accumulate import Accumulator
 from cpd.importance.registry import CRITERIA
-from cpd.importance.score import score
+from cpd.importance.scoring import score
 from cpd.prune.plan import Plan, Scores
 from cpd.tasks.task import Batch, Task
 

@@ -5,7 +5,7 @@ registry.py   the criteria by name (no torch until one is used)
 criterion.py  what a criterion decides; l1, l2, taylor, fisher and random are a file each
 reduce.py     weights and gradients -> sums over slices and units, in whole-model operations
 accumulate.py the running total over batches, on a dense model or on a student that is already cut
-score.py      the verb: `cpd.score(model, record, batches, ["l2", "fisher"])`
+scoring.py    the verb: `cpd.score(model, record, batches, ["l2", "fisher"])`
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import importlib
 from typing import Any
 
 _HOMES = {
-    "score": "cpd.importance.score",
+    "score": "cpd.importance.scoring",
     "ScoreTable": "cpd.importance.scores",
     "LayerScores": "cpd.importance.scores",
     "CRITERIA": "cpd.importance.registry",

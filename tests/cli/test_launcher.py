@@ -29,7 +29,9 @@ def checkout(tmp_path: Path) -> Path:
     (venv / "pyvenv.cfg").write_text("")
     # A wrapper that notes every pip call, in place of an installation.
     python = venv / "bin" / "python"
-    python.write_text(f'#!/bin/sh\nif [ "$2" = pip ]; then echo "$@" >>"{tmp_path}/pip.log"; exit ${{PIP_STATUS:-0}}; fi\nexec {sys.executable} "$@"\n')
+    python.write_text(
+        f'#!/bin/sh\nif [ "$2" = pip ]; then echo "$@" >>"{tmp_path}/pip.log"; exit ${{PIP_STATUS:-0}}; fi\nexec {sys.executable} "$@"\n'
+    )
     python.chmod(0o755)
     return tmp_path
 
@@ -37,7 +39,15 @@ def checkout(tmp_path: Path) -> Path:
 def launch(checkout: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     # Without uv in the path: the stand-in is pip's.
     env = {**os.environ, "PATH": "/usr/bin:/bin", **environment}
-    return subprocess.run([str(checkout / "run.sh"), *arguments], cwd="/", env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [str(checkout / "run.sh"), *arguments],
+        cwd="/",
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 @pytest.fixture
@@ -130,5 +140,5 @@ def test_requirements_are_exact_and_name_no_index() -> None:
         for line in lines:
             package, equals, version = line.partition("==")
             assert equals, f"{name}: {line}"
-            assert package.replace("-", "").isalnum(), f"{name}: {line}"
+            assert package.replace("-", "").replace("_", "").isalnum(), f"{name}: {line}"
             assert version[0].isdigit(), f"{name}: {line}"

@@ -17,7 +17,7 @@ def run(context: RunContext) -> None:
     from torch.nn import functional
 
     from cpd.importance.registry import CRITERIA, check_criteria
-    from cpd.importance.score import score
+    from cpd.importance.scoring import score
     from cpd.measure.machine import pick_device
 
     options, spec = context.spec.options, context.spec
