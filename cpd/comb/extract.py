@@ -54,6 +54,9 @@ def extract(flow: Flow, units: Units, labels: dict[Axis, Label], order: Sequence
         if not reason and len(rows) == 1:
             reason = "a single unit, which has to stay"
         slices, ordered = _slices(units, rows, rank)
+        shared = next((s.tensor for s in slices if len(np.unique(s.index)) < s.index.size), "")
+        if shared and not reason:
+            reason = f"two of its units hold the same positions of {shared}"
         first = slices[0]
         group = Group(first.tensor, len(rows), tuple(slices), prunable=not reason, reason=reason)
         place = (rank.get(first.tensor, len(rank)), first.axis, int(first.index.min()), -first.index.shape[1])

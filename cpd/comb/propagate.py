@@ -89,12 +89,29 @@ def _call(flow: Flow, node: Node) -> Any:
         if name not in RULES:
             raise Unruled
         labels = RULES[name](flow, Call(node, name))
+        _written_through(flow, node)
         if isinstance(node.meta.get("val"), Tensor):
             return flow.rooted(labels)
         return [flow.rooted(row) for row in labels] if labels and isinstance(labels[0], list) else labels
     except (Unruled, IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
         # One call outside the rules never fails a model: what enters it stays whole, and the report says so.
         return _without_rule(flow, node, name, error)
+
+
+_VIEWS = frozenset(
+    "slice select view reshape flatten unflatten squeeze unsqueeze transpose permute t expand alias narrow".split()
+)
+
+
+def _written_through(flow: Flow, node: Node) -> None:
+    """An operator that writes in place changes every value that its argument is a view of."""
+    schema = getattr(node.target, "_schema", None)
+    if schema is None or not schema.is_mutable or not node.args:
+        return
+    source: Any = node.args[0]
+    while isinstance(source, Node):
+        flow.silent[source] = flow.silent.get(source, False) and flow.silent.get(node, False)
+        source = source.args[0] if operator_name(source) in _VIEWS and source.args else None
 
 
 def _without_rule(flow: Flow, node: Node, name: str, error: Exception) -> Any:

@@ -14,7 +14,9 @@ from cpd.comb.certify import measure
 
 HERE = Path(__file__).parent
 DATA = HERE.parents[2] / "shared" / "data"
-pytestmark = pytest.mark.skipif(not (DATA / "weights").is_dir(), reason=f"the checkpoints are not in {DATA / 'weights'}")
+pytestmark = pytest.mark.skipif(
+    not (DATA / "weights").is_dir(), reason=f"the checkpoints are not in {DATA / 'weights'}"
+)
 
 # Factory, file, images of the test split to look at, and the accuracy that is known of the whole split.
 CHECKPOINTS = [
@@ -35,7 +37,12 @@ def photographs(count: int) -> tuple[Tensor, Tensor]:
     from PIL import Image
 
     rows = parquet.read_table(DATA / "cifar10-jpeg" / "test.parquet").slice(0, count).to_pylist()
-    pixels = [torch.frombuffer(bytearray(Image.open(io.BytesIO(r["image"]["bytes"])).convert("RGB").tobytes()), dtype=torch.uint8) for r in rows]
+    pixels = [
+        torch.frombuffer(
+            bytearray(Image.open(io.BytesIO(r["image"]["bytes"])).convert("RGB").tobytes()), dtype=torch.uint8
+        )
+        for r in rows
+    ]
     images = torch.stack(pixels).view(-1, 32, 32, 3).float() / 255
     return ((images - MEAN) / STD).permute(0, 3, 1, 2).contiguous(), torch.tensor([r["label"] for r in rows])
 
@@ -81,8 +88,19 @@ def test_a_padded_shortcut_ties_the_stages_by_position() -> None:
     """Channel i of a stage enters the next as channel i + padding; the zero channels around it tie nothing."""
     model, inputs = load("resnet20", "resnet20-12fca82f.th")
     comb = cpd.comb(model, inputs)
-    at = {(s.tensor, int(i)): (g.name, u) for g in comb.groups for s in g.slices if s.axis == 0 for u, row in enumerate(s.index) for i in row}
+    at = {
+        (s.tensor, int(i)): (g.name, u)
+        for g in comb.groups
+        for s in g.slices
+        if s.axis == 0
+        for u, row in enumerate(s.index)
+        for i in row
+    }
     for channel in range(16):
-        assert at["bn1.weight", channel] == at["layer2.0.bn2.weight", channel + 8] == at["layer3.0.bn2.weight", channel + 24]
+        assert (
+            at["bn1.weight", channel]
+            == at["layer2.0.bn2.weight", channel + 8]
+            == at["layer3.0.bn2.weight", channel + 24]
+        )
     early = {at["bn1.weight", channel] for channel in range(16)}
     assert not early & {at["layer2.0.bn2.weight", channel] for channel in [*range(8), *range(24, 32)]}

@@ -158,3 +158,40 @@ def test_heads_and_their_channels_are_cut_together_as_asked() -> None:
     assert pruned.state_dict()["qkv.weight"].shape == (3 * 2 * 2, 16)
     assert pruned.state_dict()["proj.weight"].shape == (16, 4)
     pruned(*inputs)
+
+
+class WritesThroughAView(torch.nn.Module):
+    """A part of the channels is squashed in place; what is zero at a removed channel no longer is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.a(x).clone()
+        x[:, :4].sigmoid_()
+        return self.b(x * x.sum(1, keepdim=True))
+
+
+class Gram(torch.nn.Module):
+    """Every position of a flattened Gram matrix belongs to two channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = torch.nn.Conv2d(3, 6, 1), torch.nn.Linear(36, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = self.a(x).flatten(2)
+        return self.b((rows @ rows.transpose(1, 2)).flatten(1))
+
+
+@pytest.mark.parametrize(
+    "build, words", [(WritesThroughAView, "would still count in sum"), (Gram, "hold the same positions of b.weight")]
+)
+def test_what_cannot_go_is_locked_with_words_before_any_check(build: type[torch.nn.Module], words: str) -> None:
+    torch.manual_seed(0)
+    model, inputs = build().eval(), (torch.randn(2, 3, 6, 6),)
+    result = comb(model, inputs)
+    reasons = [g.reason for g in result.groups if g.name.startswith("a")]
+    assert any(words in reason for reason in reasons), reasons
+    assert [c for c in measure(model, inputs, result) if not c.passed] == []
