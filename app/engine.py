@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from cpd.runs import launcher
+from cpd.runs import launcher, supervisor
 from cpd.runs.project import Project
 from cpd.runs.store import Event, Run, Series, Store
 from cpd.runs.workspace import database, open_workspace, run_folder
@@ -59,8 +59,14 @@ def latest(project: Project, kind: str) -> Run | None:
 
 
 def active(project: Project, kinds: Sequence[str]) -> list[Run]:
-    """Unfinished runs of these kinds, oldest first."""
-    return [run for run in reversed(runs(project, kinds)) if not run.is_over]
+    """Unfinished runs of these kinds, oldest first.
+
+    A supervisor sees to them: where the last one was killed, whoever looks next starts another.
+    """
+    found = [run for run in reversed(runs(project, kinds)) if not run.is_over]
+    if found:
+        supervisor.ensure(state.workspace())
+    return found
 
 
 def stop(run: str) -> None:

@@ -92,7 +92,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     print(f"CPD Studio: http://{ADDRESS}:{chosen.port}", flush=True)
-    app.run(config=options(chosen.port))
+    try:
+        app.run(config=options(chosen.port))
+    except KeyboardInterrupt:
+        print("\nStopped. Runs that are under way go on; start the app again to see them.", flush=True)
     return 0
 
 

@@ -98,3 +98,19 @@ def test_inline_scripts_are_allowed_by_their_hash_alone():
     expected = [f"'sha256-{base64.b64encode(hashlib.sha256(body).digest()).decode()}'" for body in (b"a = 1", b"b")]
     assert inline_script_hashes(page) == expected
     assert all(source in content_security_policy(page) for source in expected)
+
+
+def test_an_interrupt_ends_it_with_a_word_and_no_traceback(tmp_path: Path) -> None:
+    import signal
+
+    port = free_port()
+    server = serve(port, tmp_path / "home")
+    try:
+        until_healthy(port, server)
+        server.send_signal(signal.SIGINT)
+        out, err = server.communicate(timeout=20)
+    finally:
+        server.kill()
+    assert server.returncode == 0
+    assert "Runs that are under way go on" in out
+    assert "Traceback" not in err
