@@ -12,9 +12,9 @@ from cpd.comb.rules.registry import Cutting, Size, Unruled, rewrite, rule
 from cpd.comb.rules.runs import runs_left
 
 
-@rule("expand", "expand_as", "broadcast_to")
-def expand(flow: Flow, call: Call) -> Labels:
-    """Axes of size one become wide: their positions are alike."""
+@rule("expand", "expand_as", "broadcast_to", "repeat", "tile")
+def widen(flow: Flow, call: Call) -> Labels:
+    """A single position becomes many, all alike; a wide axis stays, or is repeated as a whole."""
     x = call["self"]
     labels, before, after = flow.of(x), flow.shape(x), flow.shape(call.node)
     shift = len(after) - len(before)
@@ -23,6 +23,9 @@ def expand(flow: Flow, call: Call) -> Labels:
     for i, (label, size) in enumerate(zip(labels, before, strict=True), start=shift):
         if size == after[i]:
             result[i] = label
+        elif size > 1:
+            times = after[i] // size
+            result[i] = flow.boxes.merge([(times, flow.atoms.new(times)), (size, label)], flow.where(call.node))
         else:
             flow.silent[call.node] = False
     return result
@@ -38,25 +41,6 @@ def expanded_left(cut: Cutting, call: Call, new: Node) -> None:
         same = i >= shift and before[i - shift] == n
         sizes.append(-1 if same else cut.size(label, n))
     cut.set(new, "size", sizes)
-
-
-@rule("repeat", "tile")
-def repeat(flow: Flow, call: Call) -> Labels:
-    """Whole axes repeated one after another."""
-    x = call["self"]
-    labels, before, after = flow.of(x), flow.shape(x), flow.shape(call.node)
-    shift = len(after) - len(before)
-    flow.silent[call.node] = flow.silent.get(x, False)
-    result = flow.fresh(after)
-    for i, (label, size) in enumerate(zip(labels, before, strict=True), start=shift):
-        if size == after[i]:
-            result[i] = label
-        elif size > 1:
-            times = after[i] // size
-            result[i] = flow.boxes.merge([(times, flow.atoms.new(times)), (size, label)], flow.where(call.node))
-        else:
-            flow.silent[call.node] = False
-    return result
 
 
 @rewrite("repeat", "tile")

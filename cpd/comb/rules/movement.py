@@ -327,8 +327,8 @@ def _rows(flow: Flow, call: Call) -> Labels:
     return flow.raw(call["self"])
 
 
-def _narrowed(flow: Flow, labels: Labels, axis: int, positions: IntArray) -> Labels:
-    """Labels after axis `axis` was cut to `positions`, as those see it that vary with it."""
+def _narrowed(flow: Flow, labels: Labels, axis: int, positions: IntArray | int) -> Labels:
+    """Labels after axis `axis` was cut to `positions`, or to one, as those see it that vary with it."""
     row = labels[axis]
     result = list(labels)
     for i, label in enumerate(labels):
@@ -341,12 +341,6 @@ def _narrowed(flow: Flow, labels: Labels, axis: int, positions: IntArray) -> Lab
 
 def _picked(flow: Flow, labels: Labels, axis: int, place: int) -> Labels:
     """Labels after one position of axis `axis` was taken and the axis is gone."""
-    row = labels[axis]
-    result = list(labels)
-    for i, label in enumerate(labels):
-        if isinstance(label, Varying) and row is not None:
-            at = [n for n, c in enumerate(label.context) if flow.boxes.same(c, row)]
-            if at:
-                result[i] = label.take(at[0], place)
+    result = _narrowed(flow, labels, axis, place)
     del result[axis]
     return result
