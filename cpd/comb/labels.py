@@ -99,7 +99,6 @@ class Atoms:
             high, low = np.maximum(a, b)[differ], np.minimum(a, b)[differ]
             self._parent[high] = low
             stays = self._must_stay[high] | self._must_stay[low]
-            self._must_stay[low[stays]] = True
             self._must_stay[self.find(high[stays])] = True
 
     def roots(self) -> IntArray:

@@ -130,7 +130,8 @@ def test_the_attention_scale_stays_the_dense_one() -> None:
                 dense.qkv.weight[start + 2 : start + 4] = 0
                 dense.qkv.bias[start + 2 : start + 4] = 0
     result = comb(dense, inputs)
-    pruned = prune(dense, result, plan_ratios(result, {"qkv:channels": 0.5}))
+    pruned = prune(dense, result, plan_ratios(result, {"qkv:channels": 0.5, "qkv:channels#2": 0.5}))
+    assert pruned.state_dict()["qkv.weight"].shape == (24, 16)
     torch.testing.assert_close(pruned(*inputs), dense(*inputs))
 
 
