@@ -53,6 +53,7 @@ class Schedule:
             raise PlanError("pruning needs either a plan or a target such as macs=0.25.")
         if plan is not None:
             plan.check(record)
+            plan.check_locks(record)
         self.record, self.plan, self.chunks, self.constraints, self.criterion = (
             record,
             plan,

@@ -141,6 +141,19 @@ class Plan:
         )
         raise PlanError(f"this plan was made for another model: {what}. Make a new plan for this one.")
 
+    def check_locks(self, comb: Combed) -> None:
+        """Refuse to carry out a plan that cuts a group which has been locked since it was made.
+
+        Raises:
+            PlanError: naming the group and why it is locked.
+        """
+        kept = self.keep
+        for group in comb.groups:
+            if not group.prunable and len(kept[group.name]) < group.width:
+                raise PlanError(
+                    f"{group.name}: the plan cuts it, and it is locked ({group.reason}). Make the plan again, or set it to 0."
+                )
+
     def to_json(self) -> str:
         """The plan as JSON that a person can read."""
         row = {"schema": SCHEMA} | asdict(self)

@@ -38,9 +38,10 @@ def prune(model: nn.Module, comb: Comb, plan: Plan) -> nn.Module:
     Returns:
         A module in the mode (train or eval) of `model`.
     Raises:
-        PlanError: the plan was made for another architecture.
+        PlanError: the plan was made for another architecture, or cuts a locked group.
     """
     plan.check(comb)
+    plan.check_locks(comb)
     return cut(model, comb, plan.keep, kept_positions(comb.record, plan.keep))
 
 

@@ -112,6 +112,15 @@ def test_a_plan_for_another_model_is_refused_by_what_differs() -> None:
         plan.check(replace(Fake((group("a"), group("b", 8))), model="other"))
 
 
+def test_a_plan_that_cuts_what_was_locked_since_is_refused() -> None:
+    plan = uniform_plan(Fake((group("a"), group("b"))), 0.5)
+    with pytest.raises(PlanError, match=r"b: the plan cuts it, and it is locked \(not certified\)"):
+        plan.check_locks(Fake((group("a"), group("b", prunable=False, reason="not certified"))))
+    uniform_plan(Fake((group("a"), group("b"))), 0.0).check_locks(
+        Fake((group("a"), group("b", prunable=False, reason="x")))
+    )
+
+
 @given(keep=hs.lists(hs.integers(-3, 20), max_size=6))
 def test_rows_that_cannot_be_are_refused(keep: list[int]) -> None:
     good = bool(keep) and keep == sorted(set(keep)) and keep[0] >= 0 and keep[-1] < 16
