@@ -47,7 +47,7 @@ FORKED = multiprocessing.get_context("fork")  # torch and timm are imported once
 
 def sizes() -> dict[str, dict[str, Any]]:
     """Model file and number of parameters of every timm model; built without numbers, and remembered."""
-    import cpd._torchvision  # noqa: F401
+    import cpd._torchvision  # noqa: F401  declares operators that torchvision needs
 
     import timm
     import torch
@@ -88,7 +88,7 @@ def chosen(arguments: argparse.Namespace) -> list[str]:
     if arguments.specs:
         return list(arguments.specs)
     if arguments.quick:
-        import cpd._torchvision  # noqa: F401
+        import cpd._torchvision  # noqa: F401  declares operators that torchvision needs
 
         import timm
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -321,8 +321,3 @@ def _scores_of(group: Group, scores: Scores | None) -> npt.NDArray[np.float64]:
 def _shorten(items: Sequence[Any], most: int = 4) -> str:
     text = ", ".join(str(item) for item in items[:most])
     return text + (f" and {len(items) - most} more" if len(items) > most else "")
-
-
-def replace_row(plan: Plan, row: GroupPlan) -> Plan:
-    """The plan with one group's row replaced."""
-    return replace(plan, groups=tuple(row if old.group == row.group else old for old in plan.groups))

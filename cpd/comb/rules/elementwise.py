@@ -95,7 +95,7 @@ def others(flow: Flow, call: Call) -> Labels:
     return _meet(flow, call, list(call.node.args[:2]))
 
 
-@rule("addcmul", "addcdiv", "lerp", "where", "masked_fill", "threshold", "prelu", "glu_jvp")
+@rule("addcmul", "addcdiv", "lerp", "where", "masked_fill", "threshold", "prelu")
 def several(flow: Flow, call: Call) -> Labels:
     """Three operands that meet; zero where all values that may be chosen are zero."""
     if call.name == "prelu":

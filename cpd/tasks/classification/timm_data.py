@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-import cpd._torchvision  # noqa: F401
+import cpd._torchvision  # noqa: F401  declares operators that torchvision needs
 
 import torch
 from PIL import Image
