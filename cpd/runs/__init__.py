@@ -6,7 +6,11 @@ A run is a folder (specification, lock, log, checkpoints, artefacts) and a row o
     files.py       files that are either whole or not there; disk errors in words
     project.py     a model, its data and device under one name
     spec.py        what a run does
-    store.py       states, metrics and events
+    store.py       all of the store: a Store is States and a Journal over one Connection
+    connection.py  one SQLite file that many processes share
+    states.py      the life of a run
+    journal.py     metrics and events
+    rows.py        what the store gives back
     lock.py        a file lock that the kernel frees on any death
     checkpoint.py  tensors and JSON that survive a kill at any moment
     context.py     what a job is given: log, save, load, should_stop
