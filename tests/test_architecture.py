@@ -14,7 +14,7 @@ WITHOUT_TORCH = (
     "cpd", "cpd.errors", "cpd.comb.group", "cpd.comb.record", "cpd.prune.plan", "cpd.prune.cost", "cpd.prune.solve", "cpd.prune.order",
     "cpd.prune.index", "cpd.runs.store", "cpd.runs.spec", "cpd.runs.project", "cpd.runs.launcher", "cpd.runs.supervisor",
     "cpd.runs.workspace", "cpd.measure", "cpd.measure.measurement", "cpd.measure.machine", "cpd.models", "cpd.tasks",
-    "cpd.importance", "cpd.importance.scores", "cpd.importance.registry", "cpd.distill.settings", "cpd.cli",
+    "cpd.importance", "cpd.importance.scores", "cpd.importance.registry", "cpd.importance.normalise", "cpd.importance.stability", "cpd.distill.settings", "cpd.cli",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,10 @@ class ScoreTable:
         layers: module name -> its weight's scores.
         batches: batches of data behind the scores; 0 for a criterion that needs none.
         seconds: wall time the scoring took (shared by the criteria that were scored together).
+        parts: the same scores from disjoint shares of the batches, each alone (batch b is in part b modulo their
+            number); `cpd.importance.stability` tells how alike they rank. Empty where one batch or none was used.
+        silent: groups about which the criterion says nothing (no batch norm, say). All their units score alike: what
+            units score on average, so that they neither go first nor last.
     """
 
     criterion: str
@@ -47,18 +51,22 @@ class ScoreTable:
     layers: Mapping[str, LayerScores]
     batches: int = 0
     seconds: float = 0.0
+    parts: tuple[Mapping[str, FloatArray], ...] = ()
+    silent: tuple[str, ...] = ()
 
     def to_json(self) -> str:
         row = {
             "schema": SCHEMA,
             "criterion": self.criterion,
             "model": self.model,
-            "groups": {name: _floats(values) for name, values in self.groups.items()},
+            "groups": _lists(self.groups),
             "layers": {
                 name: {"tensor": layer.tensor, "scores": _floats(layer.scores)} for name, layer in self.layers.items()
             },
             "batches": self.batches,
             "seconds": self.seconds,
+            "parts": [_lists(part) for part in self.parts],
+            "silent": self.silent,
         }
         return json.dumps(row)
 
@@ -76,13 +84,16 @@ class ScoreTable:
             return ScoreTable(
                 criterion=row["criterion"],
                 model=row["model"],
-                groups={name: np.asarray(values, np.float64) for name, values in row["groups"].items()},
+                groups=_arrays(row["groups"]),
                 layers={
                     name: LayerScores(layer["tensor"], np.asarray(layer["scores"], np.float64))
                     for name, layer in row["layers"].items()
                 },
                 batches=int(row["batches"]),
                 seconds=float(row["seconds"]),
+                # Tables written before there were parts are read as they are.
+                parts=tuple(_arrays(part) for part in row.get("parts", ())),
+                silent=tuple(row.get("silent", ())),
             )
         except (json.JSONDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise StorageError(
@@ -104,6 +115,14 @@ class ScoreTable:
             return ScoreTable.from_json(path.read_text(), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise StorageError(f"{path}: cannot read the scores ({error}); score again.") from error
+
+
+def _lists(groups: Mapping[str, FloatArray]) -> dict[str, list[float]]:
+    return {name: _floats(values) for name, values in groups.items()}
+
+
+def _arrays(groups: Mapping[str, Sequence[float]]) -> dict[str, FloatArray]:
+    return {name: np.asarray(values, np.float64) for name, values in groups.items()}
 
 
 def _floats(values: FloatArray) -> list[float]:
