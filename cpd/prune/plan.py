@@ -5,6 +5,7 @@ A plan is names and numbers. It is made from groups and scores, never from a mod
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -107,6 +108,12 @@ class Plan:
     def keep(self) -> dict[str, tuple[int, ...]]:
         """Kept unit numbers of every group."""
         return {row.group: row.keep for row in self.groups}
+
+    @property
+    def digest(self) -> str:
+        """Of the network that the plan leaves: equal for plans that keep the same units, whatever was asked for."""
+        text = json.dumps([self.model, sorted((row.group, row.keep) for row in self.groups)])
+        return hashlib.sha256(text.encode()).hexdigest()
 
     @property
     def ratios(self) -> dict[str, float]:
