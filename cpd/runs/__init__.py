@@ -10,6 +10,7 @@ A run is a folder (specification, lock, log, checkpoints, artefacts) and a row o
     connection.py  one SQLite file that many processes share
     states.py      the life of a run
     journal.py     metrics and events
+    envelope.py    peaks of a metric in buckets of steps
     rows.py        what the store gives back
     lock.py        a file lock that the kernel frees on any death
     checkpoint.py  tensors and JSON that survive a kill at any moment

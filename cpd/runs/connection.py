@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from cpd.errors import CpdError, RunError, StorageError
+from cpd.runs import envelope
 
-SCHEMA = 1
+SCHEMA = 2
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -30,8 +31,20 @@ CREATE TABLE IF NOT EXISTS metrics (
     PRIMARY KEY (run, name, step)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (
     number INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, step INTEGER NOT NULL, kind TEXT NOT NULL,
-    text TEXT NOT NULL, data TEXT NOT NULL, time REAL NOT NULL, UNIQUE (run, step, kind, text));
+    text TEXT NOT NULL, data TEXT NOT NULL, time REAL NOT NULL, UNIQUE (run, step, kind, text))
 """
+# From each version of the file to the next; a new file goes through all of them.
+_UPDATES = {
+    0: _TABLES,
+    1: f"""
+ALTER TABLE runs ADD COLUMN place REAL NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN halvings INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE runs ADD COLUMN pace_s REAL NOT NULL DEFAULT 0;
+UPDATE runs SET place = number;
+{envelope.TABLE};
+{envelope.FILL}
+""",
+}
 
 
 class StoreBusy(RunError):
@@ -61,6 +74,11 @@ class Connection:
     def _read(self, query: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
         with self._guard, self._explained():
             return self._connect().execute(query, values).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._guard, self._explained():
+            yield self._connect()
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -122,13 +140,21 @@ class Connection:
                     time.sleep(0.02)
         db.execute("PRAGMA synchronous = FULL")
         version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version not in (0, SCHEMA):
-            raise StorageError(
-                f"{self.path}: run store of version {version}, this program reads {SCHEMA}; update the program."
-            )
-        if version == 0:
-            db.execute("BEGIN IMMEDIATE")
-            for statement in _TABLES.split(";"):
-                db.execute(statement)
+        if version == SCHEMA:
+            return
+        db.execute("BEGIN IMMEDIATE")  # who comes second waits here, and finds it done
+        try:
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version not in range(SCHEMA + 1):
+                raise StorageError(
+                    f"{self.path}: run store of version {version}, this program reads {SCHEMA}; update the program."
+                )
+            for old in range(version, SCHEMA):
+                for statement in _UPDATES[old].split(";"):
+                    db.execute(statement)
             db.execute(f"PRAGMA user_version = {SCHEMA}")
             db.execute("COMMIT")
+        except BaseException:
+            if db.in_transaction:
+                db.execute("ROLLBACK")
+            raise

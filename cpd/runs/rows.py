@@ -1,4 +1,4 @@
-"""What the store gives back: a run, an event, a series of a metric."""
+"""What the store gives back: a run, an event, a series of a metric; and what every state of a run means."""
 
 from __future__ import annotations
 
@@ -8,8 +8,19 @@ from typing import Any
 
 from cpd.runs.spec import RunSpec
 
-STATES = ("queued", "running", "stopping", "stopped", "finished", "failed")
-UNFINISHED = ("queued", "running", "stopping")
+MEANING = {
+    "queued": "It waits for its turn.",
+    "running": "A worker is at it.",
+    "pausing": "It saves a checkpoint at its next step and pauses.",
+    "stopping": "It saves a checkpoint at its next step and stops.",
+    "paused": "It is paused with a checkpoint and keeps its place in the queue; resume it to go on.",
+    "stopped": "It was stopped, with a checkpoint; it can be resumed.",
+    "finished": "It is done, and its result is there.",
+    "failed": "It ended with an error.",
+}
+STATES = tuple(MEANING)
+UNFINISHED = ("queued", "running", "pausing", "stopping")
+ASKED = ("pausing", "stopping")  # a worker is at it and was told to leave
 
 
 @dataclass(frozen=True)
@@ -20,6 +31,9 @@ class Run:
         state: one of STATES. "running" with a free lock means that the worker died; the supervisor restarts it.
         attempts: launches since the run last got further.
         error: why it failed, one plain sentence; "" otherwise.
+        place: in the queue; the least goes first.
+        halvings: how often it ran out of memory and went on with half as many images at a time.
+        pace_s: seconds a step takes, by the worker's own clock that never jumps; 0 while it is unknown.
     """
 
     id: str
@@ -36,6 +50,9 @@ class Run:
     step: int
     total: int
     error: str
+    place: float = 0.0
+    halvings: int = 0
+    pace_s: float = 0.0
 
     @property
     def project(self) -> str:
@@ -47,6 +64,7 @@ class Run:
 
     @property
     def is_over(self) -> bool:
+        """Nobody is at it and nobody will be, until somebody resumes it."""
         return self.state not in UNFINISHED
 
 

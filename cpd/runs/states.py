@@ -1,4 +1,4 @@
-"""The life of a run: queued, running, stopping, and how it ended."""
+"""The life of a run: its place in the queue, what it was told to do, and how it ended."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 from cpd.errors import RunError
 from cpd.runs.connection import Connection
 from cpd.runs.journal import ADD_EVENT
-from cpd.runs.rows import Run
+from cpd.runs.rows import UNFINISHED, Run
 from cpd.runs.spec import RunSpec
 
 STOPPED = "stopped; it can be resumed"
+PAUSED = "paused; it keeps its place in the queue"
+_RESUMABLE = "('paused', 'stopped', 'failed')"
 
 _COLUMNS = (
     *("id", "spec", "state", "created", "launched", "started", "finished", "updated", "stop_asked", "not_before"),
-    *("attempts", "step", "total", "error"),
+    *("attempts", "step", "total", "error", "place", "halvings", "pace_s"),
 )
 
 
@@ -25,13 +27,14 @@ class States(Connection):
     """The rows of runs, and every change of state as one transaction."""
 
     def add(self, run: str, spec: RunSpec) -> None:
-        """A new run, queued."""
+        """A new run, queued behind all others."""
         now = time.time()
         with self._transaction() as db:
             db.execute(
                 "INSERT INTO runs (id, project, kind, spec, state, created, updated) VALUES (?, ?, ?, ?, 'queued', ?, ?)",
                 (run, spec.project, spec.kind, json.dumps(spec.to_dict()), now, now),
             )
+            db.execute("UPDATE runs SET place = (SELECT max(place) + 1 FROM runs) WHERE id = ?", (run,))
 
     def run(self, run: str) -> Run:
         """Raises RunError when there is no such run."""
@@ -52,8 +55,34 @@ class States(Connection):
         return self._runs(f"WHERE {' AND '.join(where)} ORDER BY number DESC LIMIT {int(most)}", values)
 
     def unfinished(self) -> list[Run]:
-        """Queued, running and stopping runs, oldest first."""
-        return self._runs("WHERE state IN ('queued', 'running', 'stopping') ORDER BY number", ())
+        """Runs that somebody is at or will be, in the order of the queue."""
+        return self._runs(f"WHERE state IN {UNFINISHED} ORDER BY place, number", ())
+
+    def queue(self) -> list[Run]:
+        """Runs that wait or are paused, in their order."""
+        return self._runs("WHERE state IN ('queued', 'paused') ORDER BY place, number", ())
+
+    def move(self, run: str, to: int) -> int:
+        """Put a waiting or paused run at position `to` of the queue, 0 for the first; where it is now.
+
+        Raises:
+            RunError: it does not wait.
+        """
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT id, place FROM runs WHERE state IN ('queued', 'paused') ORDER BY place, number"
+            ).fetchall()
+            names = [row[0] for row in rows]
+            if run not in names:
+                raise RunError(
+                    f"run {run} is {self.run(run).state}; only a waiting or paused run has a place in the queue."
+                )
+            names.remove(run)
+            to = max(0, min(to, len(names)))
+            names.insert(to, run)
+            # The places stay and change hands, so the order among all other runs stays too.
+            db.executemany("UPDATE runs SET place = ? WHERE id = ?", zip((row[1] for row in rows), names, strict=True))
+        return to
 
     def launch(self, run: str) -> bool:
         """Queued to running, one attempt more; False when the run is no longer queued."""
@@ -81,49 +110,80 @@ class States(Connection):
             (not_before, time.time(), run),
         )
 
-    def finish(self, run: str, state: str, error: str = "", step: int = 0) -> bool:
-        """The end of a run: stopped, finished or failed, with the event that says so. False when it was over already."""
-        kind, text = {"finished": ("finish", "finished"), "stopped": ("stop", STOPPED), "failed": ("error", error)}[
-            state
-        ]
-        now = time.time()
+    def requeue_halved(self, run: str, text: str, step: int) -> bool:
+        """Back to the queue after it ran out of memory, to go on with half as many images at a time."""
         with self._transaction() as db:
             changed = db.execute(
-                "UPDATE runs SET state = ?, error = ?, finished = ?, updated = ? "
-                "WHERE id = ? AND state IN ('queued', 'running', 'stopping')",
-                (state, error, now, now, run),
+                "UPDATE runs SET state = 'queued', halvings = halvings + 1, attempts = 0, not_before = 0, updated = ? "
+                "WHERE id = ? AND state = 'running'",
+                (time.time(), run),
             ).rowcount
-            if changed:  # in the same transaction: who sees the end also sees why
-                said = "SELECT 1 FROM events WHERE run = ? AND step = ? AND kind = ? AND kind != 'error'"
-                if db.execute(said, (run, step, kind)).fetchone() is None:  # the job may have said it in its own words
-                    db.execute(ADD_EVENT, (run, step, kind, text, "{}", now))
+            if changed:
+                db.execute(ADD_EVENT, (run, step, "error", text, "{}", time.time()))
         return changed > 0
 
-    def request_stop(self, run: str) -> str:
-        """Ask a run to stop; the state it is in now. A queued run stops at once, a running one at its next step."""
+    def finish(self, run: str, state: str, error: str = "", step: int = 0) -> bool:
+        """The end of a run: stopped, finished or failed, with the event that says so. False when it was over already.
+
+        What was told to pause and stops is paused.
+        """
         now = time.time()
         with self._transaction() as db:
+            row = db.execute("SELECT state FROM runs WHERE id = ?", (run,)).fetchone()
+            if row is None or row[0] not in UNFINISHED:
+                return False
+            if state == "stopped" and row[0] == "pausing":
+                state = "paused"
+            kind, text = {
+                "finished": ("finish", "finished"), "stopped": ("stop", STOPPED), "paused": ("pause", PAUSED),
+                "failed": ("error", error),
+            }[state]  # fmt: skip
             db.execute(
-                "UPDATE runs SET state = 'stopped', stop_asked = ?, finished = ?, updated = ? WHERE id = ? AND state = 'queued'",
-                (now, now, now, run),
+                "UPDATE runs SET state = ?, error = ?, finished = ?, updated = ? WHERE id = ?",
+                (state, error, now, now, run),
             )
-            db.execute(
-                "UPDATE runs SET state = 'stopping', stop_asked = ?, updated = ? WHERE id = ? AND state = 'running'",
-                (now, now, run),
-            )
-        return self.run(run).state
+            # In the same transaction: who sees the end also sees why. The job may have said it in its own words.
+            said = "SELECT 1 FROM events WHERE run = ? AND step = ? AND kind = ? AND kind != 'error'"
+            if db.execute(said, (run, step, kind)).fetchone() is None:
+                db.execute(ADD_EVENT, (run, step, kind, text, "{}", now))
+        return True
+
+    def request_stop(self, run: str) -> str:
+        """Ask a run to stop; the state it is in now. One that waits stops at once, a running one at its next step."""
+        return self._ask(run, "stopped", "stopping", "('queued', 'paused')", "('running', 'pausing')")
+
+    def request_pause(self, run: str) -> str:
+        """Ask a run to pause; the state it is in now. One that waits pauses at once, a running one at its next step."""
+        return self._ask(run, "paused", "pausing", "('queued')", "('running')")
 
     def resume(self, run: str) -> bool:
-        """A stopped or failed run back to the queue; False when it is neither."""
+        """A paused, stopped or failed run back to its place in the queue; False when it is none of these."""
         return self._change(
             "UPDATE runs SET state = 'queued', stop_asked = 0, not_before = 0, attempts = 0, error = '', finished = 0, "
-            "updated = ? WHERE id = ? AND state IN ('stopped', 'failed')",
+            f"updated = ? WHERE id = ? AND state IN {_RESUMABLE}",
             (time.time(), run),
         )
+
+    def roll_back(self, run: str, step: int) -> None:
+        """The run is as far as `step` again."""
+        self._change("UPDATE runs SET step = ? WHERE id = ?", (step, run))
 
     def got_further(self, run: str) -> None:
         """A new checkpoint is on disk: deaths before it no longer count."""
         self._change("UPDATE runs SET attempts = 1 WHERE id = ? AND attempts > 1", (run,))
+
+    def _ask(self, run: str, at_once: str, soon: str, waiting: str, working: str) -> str:
+        now = time.time()
+        with self._transaction() as db:
+            db.execute(
+                f"UPDATE runs SET state = ?, stop_asked = ?, finished = ?, updated = ? WHERE id = ? AND state IN {waiting}",
+                (at_once, now, now, now, run),
+            )
+            db.execute(
+                f"UPDATE runs SET state = ?, stop_asked = ?, updated = ? WHERE id = ? AND state IN {working}",
+                (soon, now, now, run),
+            )
+        return self.run(run).state
 
     def _runs(self, where: str, values: Sequence[Any]) -> list[Run]:
         rows = self._read(f"SELECT {', '.join(_COLUMNS)} FROM runs {where}", values)

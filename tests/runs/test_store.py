@@ -70,11 +70,46 @@ def test_thinning_spreads_points_evenly_and_holds_still_while_a_run_grows():
     store.advance("a", [(step, "loss", 0.0) for step in range(10_000)])
     before = store.metrics("a", most=200)["loss"].steps
     gaps = {b - a for a, b in zip(before, before[1:], strict=False)}
-    assert len(before) > 100
-    assert max(gaps) == 64  # the least power of two that leaves at most 200 points
+    assert max(gaps) == 128  # the least power of two that leaves at most 99 buckets, of two points each
     store.advance("a", [(step, "loss", 0.0) for step in range(10_000, 10_040)])
     after = store.metrics("a", most=200)["loss"].steps
     assert set(before[:-1]) <= set(after)
+
+
+@given(
+    steps=hs.lists(hs.tuples(hs.integers(0, 3000), hs.integers(-50, 50)), min_size=1, max_size=200),
+    back=hs.integers(-1, 3000),
+    again=hs.lists(hs.tuples(hs.integers(0, 9000), hs.integers(-50, 50)), max_size=200),
+    most=hs.integers(4, 40),
+)
+@settings(max_examples=80, deadline=None)
+def test_a_thinned_series_keeps_every_peak_also_after_a_rewind(steps, back, again, most):
+    """The least and the greatest value of the whole run survive any thinning that has room for one bucket."""
+    store = fresh()
+    truth = dict(steps)
+    store.advance("a", [(step, "loss", float(v)) for step, v in truth.items()])
+    store.rewind("a", back)
+    truth = {step: v for step, v in truth.items() if step <= back}
+    new = {step: v for step, v in again if step > back}
+    store.advance("a", [(step, "loss", float(v)) for step, v in new.items()])
+    truth |= new
+    if not truth:
+        assert store.metrics("a") == {}
+        return
+    series = store.metrics("a", most=most)["loss"]
+    assert len(series.steps) <= most
+    assert all(truth[step] == value for step, value in zip(series.steps, series.values, strict=True))
+    if len(series.steps) > 2:  # as few as four points may not leave room for the one bucket that two ends lie in
+        assert (min(series.values), max(series.values)) == (min(truth.values()), max(truth.values()))
+    store.close()
+
+
+def test_one_spike_in_a_hundred_thousand_steps_is_drawn():
+    store = fresh()
+    store.advance("a", [(step, "loss", 1.0) for step in range(100_000) if step != 70_123] + [(70_123, "loss", 9.0)])
+    assert (70_123, 9.0) in set(zip(*vars(store.metrics("a", most=50)["loss"]).values(), strict=True))
+    store.rewind("a", 70_122)
+    assert max(store.metrics("a", most=50)["loss"].values) == 1.0
 
 
 def test_a_long_run_is_read_as_fast_as_a_short_one():
@@ -82,7 +117,7 @@ def test_a_long_run_is_read_as_fast_as_a_short_one():
     store.add("long", SPEC)
     names = ["train/loss", "train/lr", "val/top1"]
     store.advance("a", [(step, name, 1.0) for step in range(100) for name in names])
-    store.advance("long", [(step, name, 1.0) for step in range(100_000) for name in names])
+    store.advance("long", [(step, name, float(step)) for step in range(100_000) for name in names])
 
     def seconds(run: str) -> float:
         took = []
@@ -92,8 +127,61 @@ def test_a_long_run_is_read_as_fast_as_a_short_one():
             took.append(time.perf_counter() - start)
         return min(took)
 
-    # Walking 3 x 100,000 rows takes 50 ms and more; a hundred seeks a series take about one.
-    assert seconds("long") < 10 * seconds("a") + 0.005
+    # Walking 3 x 100,000 rows takes 50 ms and more; the buckets' rows and a hundred seeks a series take about one.
+    assert seconds("long") < 10 * seconds("a") + 0.01
+
+
+def test_a_store_of_the_first_version_is_brought_up_to_date(tmp_path):
+    """Written here as that version wrote it, by hand."""
+    old = sqlite3.connect(tmp_path / "runs.db")
+    old.executescript(
+        "CREATE TABLE runs (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, project TEXT NOT NULL, kind TEXT NOT NULL,"
+        " spec TEXT NOT NULL, state TEXT NOT NULL, created REAL NOT NULL, launched REAL NOT NULL DEFAULT 0,"
+        " started REAL NOT NULL DEFAULT 0, finished REAL NOT NULL DEFAULT 0, updated REAL NOT NULL DEFAULT 0,"
+        " stop_asked REAL NOT NULL DEFAULT 0, not_before REAL NOT NULL DEFAULT 0, attempts INTEGER NOT NULL DEFAULT 0,"
+        " step INTEGER NOT NULL DEFAULT 0, total INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '');"
+        "CREATE TABLE metrics (run TEXT NOT NULL, step INTEGER NOT NULL, name TEXT NOT NULL, value REAL,"
+        " PRIMARY KEY (run, name, step)) WITHOUT ROWID;"
+        "CREATE TABLE events (number INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL, step INTEGER NOT NULL, kind TEXT NOT NULL,"
+        " text TEXT NOT NULL, data TEXT NOT NULL, time REAL NOT NULL, UNIQUE (run, step, kind, text));"
+        "PRAGMA user_version = 1;"
+    )
+    for name in ("one", "two"):
+        spec = SPEC.to_json()
+        old.execute(
+            "INSERT INTO runs (id, project, kind, spec, state, created) VALUES (?, '', 'walk', ?, 'queued', 1.0)",
+            (name, spec),
+        )
+    values = {step: float(step * 7919 % 1000) for step in range(3000)}
+    old.executemany("INSERT INTO metrics VALUES ('one', ?, 'loss', ?)", values.items())
+    old.execute("INSERT INTO metrics VALUES ('one', 5, 'bad', NULL)")
+    old.commit()
+    old.close()
+    store = Store(tmp_path / "runs.db")
+    assert [run.id for run in store.queue()] == ["one", "two"]
+    series = store.metrics("one", ["loss"], most=20)["loss"]
+    assert all(values[step] == value for step, value in zip(series.steps, series.values, strict=True))
+    assert (min(series.values), max(series.values)) == (min(values.values()), max(values.values()))
+    fresh_one = fresh()
+    fresh_one.advance("a", [(step, "loss", value) for step, value in values.items()])
+    assert fresh_one.metrics("a", most=20)["loss"] == series
+
+
+def test_the_queue_can_be_reordered_and_others_keep_their_order():
+    store = fresh()
+    for name in "bcde":
+        store.add(name, SPEC)
+    store.launch("b")
+    assert store.request_pause("d") == "paused"
+    assert [run.id for run in store.queue()] == ["a", "c", "d", "e"]
+    assert store.move("e", 0) == 0
+    assert store.move("a", 99) == 3
+    assert [run.id for run in store.queue()] == ["e", "c", "d", "a"]
+    assert {run.id for run in store.unfinished()} == {"a", "b", "c", "e"}
+    store.resume("d")
+    assert [run.id for run in store.unfinished() if run.state == "queued"] == ["e", "c", "d", "a"]
+    with pytest.raises(RunError, match="run b is running; only a waiting or paused run"):
+        store.move("b", 0)
 
 
 def test_patterns_pick_metrics_and_nan_comes_back():
@@ -142,6 +230,19 @@ def test_the_same_event_again_stays_one():
         (["launch", "stop", "stopped", "resume", "launch"], "running"),
         (["launch", "begin", "requeue"], "queued"),
         (["launch", "begin", "stop", "requeue"], "stopping"),
+        (["pause"], "paused"),
+        (["pause", "launch"], "paused"),
+        (["pause", "resume"], "queued"),
+        (["pause", "stop"], "stopped"),
+        (["launch", "begin", "pause"], "pausing"),
+        (["launch", "begin", "pause", "requeue"], "pausing"),
+        (["launch", "begin", "pause", "stopped"], "paused"),
+        (["launch", "begin", "pause", "finished"], "finished"),
+        (["launch", "begin", "pause", "stop", "stopped"], "stopped"),
+        (["launch", "begin", "stop", "pause", "stopped"], "stopped"),
+        (["launch", "begin", "pause", "stopped", "resume", "launch"], "running"),
+        (["launch", "begin", "halve"], "queued"),
+        (["launch", "begin", "pause", "halve"], "pausing"),
     ],
 )
 def test_states_move_as_they_should(moves, state):
@@ -150,6 +251,8 @@ def test_states_move_as_they_should(moves, state):
         "launch": lambda: store.launch("a"),
         "begin": lambda: store.begin("a"),
         "stop": lambda: store.request_stop("a"),
+        "pause": lambda: store.request_pause("a"),
+        "halve": lambda: store.requeue_halved("a", "out of memory", 3),
         "resume": lambda: store.resume("a"),
         "requeue": lambda: store.requeue("a", 0.0),
     }
