@@ -53,15 +53,15 @@ def run(demo: Any, quick: bool, changes: Mapping[str, Any], dense_top1: float | 
     networks, keeps = {"dense": model, "pruned": trained.module}, {"dense": {}, "pruned": trained.plan.keep}
     found = measure_all(networks, inputs, task, record=comb.record, keeps=keeps, seconds=1.0 if quick else 4.0)
     dense, pruned = found["dense"], found["pruned"]
-    assert dense.top1 is not None
-    assert pruned.top1 is not None
+    assert dense.quality is not None
+    assert pruned.quality is not None
     latency = {row.batch: (row.median_ms, other.median_ms) for row, other in zip(dense.latency, pruned.latency, strict=True)}
     return {
         "demo": demo.id,
-        "dense_top1": dense.top1,
-        "pruned_top1": pruned.top1,
+        "dense_top1": dense.quality,
+        "pruned_top1": pruned.quality,
         "best_top1": trained.best,
-        "points_lost": 100 * (dense.top1 - pruned.top1),
+        "points_lost": 100 * (dense.quality - pruned.quality),
         "macs": pruned.macs / dense.macs,
         "parameters": pruned.parameters / dense.parameters,
         "seconds": trained.seconds,

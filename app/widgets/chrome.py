@@ -25,7 +25,6 @@ TERMS = {
     "tied": "Groups that must keep equally many units, although each chooses its own.",
     "macs": "Multiply-accumulates for one sample; 1 MAC = 2 FLOPs.",
     "parameters": "Weights and biases that training changes.",
-    "top1": "Share of held-out images whose most likely class is the right one.",
     "latency": "Time for one forward pass, measured on this machine: the median, with the 10th and 90th percentile.",
     "ratio": "Pruning ratio: the share of a group's units that is removed, 0 % to 100 %.",
     "granted": "What the plan carries out. It differs from what was asked for where widths must be rounded, blocks stay "

@@ -16,8 +16,10 @@ from app.widgets.measured import change
 from app.widgets.outcome import outcome
 from cpd.errors import CpdError
 from cpd.measure.measurement import Measurement
+from cpd.measure.metrics import Words, words
 from cpd.runs import store
-from cpd.runs.launcher import read_log, resume
+from cpd.runs.control import resume
+from cpd.runs.launcher import read_log
 from cpd.runs.project import Project
 
 Recorded = Mapping[str, store.Series]
@@ -101,17 +103,18 @@ def curves(run: store.Run, recorded: Recorded, dense: Measurement | None, comb: 
     """Tiles of the newest values and all plots; empty plots while nothing has been measured."""
     dark = state.is_dark()
     marks = [Mark(event.step, event.text) for event in engine.events(run.id, ("cut",))]
-    teacher = last(recorded, "teacher/top1", dense.top1 if dense else None)
+    metric = metric_of(recorded, dense)
+    teacher = last(recorded, f"teacher/{metric.name}", dense.quality if dense else None)
     whole = {batch: dense_latency(recorded, dense, batch) for batch in (1, 32)}
     if run.state != "finished":  # then the outcome says it better
-        tiles(recorded, whole, teacher)
+        tiles(recorded, whole, teacher, metric)
 
     left, right = st.columns(2, gap="medium")
     with left.container(border=True):
-        st.markdown("**Accuracy on held-out data**")
-        series = [line(recorded, "val/top1", "student", palette.STUDENT, markers=True)]
-        st.plotly_chart(over_steps(series, "Top-1", marks=marks, levels=[Level("teacher", teacher)] if teacher is not None else [], share=True, dark=dark),
-                        key=f"accuracy.{run.id}", config=PLAIN, alt="Accuracy of the student over steps, with the teacher's line and every cut")  # fmt: skip
+        st.markdown(f"**{metric.noun} on held-out data**", help=metric.about)
+        series = [line(recorded, f"val/{metric.name}", "student", palette.STUDENT, markers=True)]
+        st.plotly_chart(over_steps(series, metric.short, marks=marks, levels=[Level("teacher", teacher)] if teacher is not None else [], share=True, dark=dark),
+                        key=f"accuracy.{run.id}", config=PLAIN, alt=f"{metric.noun} of the student over steps, with the teacher's line and every cut")  # fmt: skip
     with right.container(border=True):
         st.markdown("**Training loss**", help=TERMS["distill"])
         st.plotly_chart(over_steps(losses(recorded), "Loss", marks=marks, zero=True, dark=dark), key=f"loss.{run.id}", config=PLAIN,
@@ -151,13 +154,19 @@ def dense_latency(recorded: Recorded, dense: Measurement | None, batch: int) -> 
     return at.median_ms if at else None
 
 
-def tiles(recorded: Recorded, whole: Mapping[int, float | None], teacher: float | None) -> None:
+def metric_of(recorded: Recorded, dense: Measurement | None) -> Words:
+    """What the run's task is judged by, in words: as the run records it, else as the baseline did."""
+    names = [name.partition("/")[2] for name in recorded if name.startswith(("val/", "teacher/"))]
+    return words(names[0] if names else dense.metric if dense else "")
+
+
+def tiles(recorded: Recorded, whole: Mapping[int, float | None], teacher: float | None, metric: Words) -> None:
     """The newest values beside the dense model's."""
-    top1 = last(recorded, "val/top1")
+    value = last(recorded, f"val/{metric.name}")
     macs, params = last(recorded, "cost/macs"), last(recorded, "cost/params")
     look: dict[str, Any] = {"border": True, "height": "stretch"}
     with st.grid(5, gap="small", min_column_width=150):
-        st.metric("Accuracy (top-1)", percent(top1, 2), points(top1 - teacher) if top1 is not None and teacher is not None else None, help=TERMS["top1"],
+        st.metric(metric.title, percent(value, 2), points(value - teacher) if value is not None and teacher is not None else None, help=metric.about,
                   delta_description=f"vs {percent(teacher)}" if teacher is not None else None, **look) # fmt: skip
         st.metric("MACs", percent(macs), f"{100 * (macs - 1):+.1f} %" if macs is not None and macs < 1 else None, delta_color="inverse", help=TERMS["macs"], **look)
         st.metric("Parameters", percent(params), f"{100 * (params - 1):+.1f} %" if params is not None and params < 1 else None, delta_color="inverse",

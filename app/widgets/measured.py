@@ -9,6 +9,7 @@ import streamlit as st
 from app.numbers import DASH, count, milliseconds, percent, points, three, times
 from app.widgets.chrome import TERMS
 from cpd.measure.measurement import Latency, Measurement
+from cpd.measure.metrics import words
 
 
 def spread(entry: Latency) -> str:
@@ -32,10 +33,11 @@ def baseline_card(row: Measurement) -> None:
     with st.container(border=True):
         st.subheader("Baseline: the dense model as it is", anchor=False)
         with st.grid(5, gap="small", min_column_width=150):
-            if row.top1 is None:
-                st.metric("Accuracy (top-1)", DASH, "no labelled data", help=TERMS["top1"], **quiet)
+            metric = words(row.metric)
+            if row.quality is None:
+                st.metric(metric.title, DASH, "no labelled data", help=metric.about, **quiet)
             else:
-                st.metric("Accuracy (top-1)", percent(row.top1, 2), f"on {row.top1_images:,} held-out images", help=TERMS["top1"], **quiet)
+                st.metric(metric.title, percent(row.quality, 2), f"on {row.images:,} held-out images", help=metric.about, **quiet)
             st.metric("Parameters", count(row.parameters), f"{row.parameters:,}", help=TERMS["parameters"], **quiet)
             st.metric("MACs per sample", count(row.macs), f"{count(2 * row.macs, 'FLOPs')}", help=TERMS["macs"], **quiet)
             for entry in row.latency:
@@ -47,9 +49,10 @@ def before_after(dense: Measurement, pruned: Measurement) -> None:
     """Both models measured the same way, and what changed."""
     look: dict[str, Any] = {"border": True, "height": "stretch"}
     with st.grid(5, gap="small", min_column_width=150):
-        if pruned.top1 is not None and dense.top1 is not None:
-            st.metric("Accuracy (top-1)", percent(pruned.top1, 2), points(pruned.top1 - dense.top1), help=TERMS["top1"],
-                      delta_description=f"from {percent(dense.top1)}", **look)  # fmt: skip
+        if pruned.quality is not None and dense.quality is not None:
+            metric = words(pruned.metric)
+            st.metric(metric.title, percent(pruned.quality, 2), points(pruned.quality - dense.quality), help=metric.about,
+                      delta_description=f"from {percent(dense.quality)}", **look)  # fmt: skip
         st.metric("Parameters", count(pruned.parameters), change(dense.parameters, pruned.parameters), delta_color="inverse",
                   help=TERMS["parameters"], delta_description=f"from {count(dense.parameters)}", **look)  # fmt: skip
         st.metric("MACs per sample", count(pruned.macs), change(dense.macs, pruned.macs), delta_color="inverse",
@@ -87,9 +90,9 @@ def change(before: float, after: float) -> str:
 def comparison(dense: Measurement, pruned: Measurement) -> dict[str, list[str]]:
     """Dense, pruned and change, as text with units."""
     rows: list[tuple[str, str, str, str]] = []
-    if pruned.top1 is not None and dense.top1 is not None:
-        name = f"Accuracy, top-1 on {pruned.top1_images:,} images"
-        rows.append((name, percent(dense.top1, 2), percent(pruned.top1, 2), points(pruned.top1 - dense.top1)))
+    if pruned.quality is not None and dense.quality is not None:
+        name = f"{words(pruned.metric).title} on {pruned.images:,} images"
+        rows.append((name, percent(dense.quality, 2), percent(pruned.quality, 2), points(pruned.quality - dense.quality)))
     rows.append(_size("Parameters", dense.parameters, pruned.parameters))
     rows.append(_size("MACs per sample", dense.macs, pruned.macs))
     for entry in pruned.latency:

@@ -9,6 +9,7 @@ from cpd.cli import options
 from cpd.cli.progress import Bar
 from cpd.errors import RunError
 from cpd.measure.measurement import Measurement
+from cpd.measure.metrics import words
 
 HELP = "parameters, MACs, latency, accuracy"
 
@@ -82,15 +83,21 @@ def as_columns(columns: Mapping[str, Measurement]) -> str:
             f"{last.macs / first.macs:.1%} stay" if first.macs else "",
         )
     )
-    if all(m.top1 is not None for m in found):
-        points = ((last.top1 or 0) - (first.top1 or 0)) * 100
-        rows.append(row("top-1", [f"{m.top1:.2%}" for m in found], f"{points:+.2f} points"))
+    if all(m.quality is not None and m.metric == first.metric for m in found):
+        points = ((last.quality or 0) - (first.quality or 0)) * 100
+        said = words(first.metric)
+        rows.append(row(said.short, [f"{m.quality:.2%}" for m in found], f"{points:+.2f} points"))
+        for name in first.classes or {}:
+            each = [(m.classes or {}).get(name) for m in found]
+            points = ((each[-1] or 0) - (each[0] or 0)) * 100
+            cells = [f"{value:.2%}" if value is not None else "" for value in each]
+            rows.append(row(f"  {said.per} {name}", cells, f"{points:+.2f} points"))
     for timed in first.latency:
         others = [m.at(timed.batch) for m in found]
         cells = [f"{t.median_ms:.2f} ms ({t.p10_ms:.2f}..{t.p90_ms:.2f})" if t else "" for t in others]
         change = f"{timed.median_ms / others[-1].median_ms:.2f}x faster" if others[-1] else ""
         rows.append(row(f"batch {timed.batch}", cells, change))
     tail = f"median (10th..90th percentile), {first.machine}, {first.device}, torch {first.torch}"
-    if first.top1 is not None:
-        tail += f"; {first.top1_images} held-out images"
+    if first.quality is not None:
+        tail += f"; {first.images} held-out images"
     return f"{options.table(rows, right=range(1, len(rows[0])))}\n{tail}"

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from cpd.cli import options, training
+from cpd.measure.metrics import words
 
 HELP = "a dense baseline, by the loop that distils"
 
@@ -28,7 +29,8 @@ def run(arguments: argparse.Namespace) -> int:
     result = Path(arguments.out) / "result.json"
     if result.exists():
         trained = json.loads(result.read_text()).get("trained") or {}
-        if trained.get("top1") is not None:
-            print(f"top-1 {trained['top1']:.2%} on {trained['top1_images']} held-out images.")
+        if trained.get("quality") is not None:
+            name = words(trained["metric"]).short
+            print(f"{name} {trained['quality']:.2%} on {trained['images']} held-out images.")
     print(f"The trained model: {Path(arguments.out) / 'bundle' / 'model.safetensors'}")
     return 0

@@ -14,6 +14,7 @@ from cpd.cli import options
 from cpd.cli.progress import Bar
 from cpd.distill.settings import TrainSettings
 from cpd.errors import RunError
+from cpd.measure.metrics import words
 from cpd.runs.spec import RunSpec
 from cpd.runs.store import Run
 from cpd.runs.worker import run_foreground
@@ -112,7 +113,8 @@ class _Watcher:
         self.bar = Bar(what)
 
     def metric(self, step: int, values: Mapping[str, float]) -> None:
-        seen = [f"{name.partition('/')[2]} {values[name]:.1%}" for name in ("val/top1", "cost/macs") if name in values]
+        seen = [f"{words(name[4:]).short} {value:.1%}" for name, value in values.items() if name.startswith("val/")]
+        seen += [f"MACs {values['cost/macs']:.1%}"] if "cost/macs" in values else []
         if seen:
             self.bar.note = ", ".join(seen)
 

@@ -1,8 +1,9 @@
-"""Measure: size, latency and accuracy of a model as it is, on this machine.
+"""Measure: size, latency and quality of a model as it is, on this machine.
 
 measurement.py   the result as numbers, without torch
+metrics.py       what each metric is called, without torch
 latency.py       median and spread, several models in turn so that a busy machine is fair to all
-accuracy.py      the task's metric over the held-out images
+accuracy.py      the task's metric over the held-out images, accuracy or mean IoU
 macs.py          multiply-accumulates, from the comb's arithmetic or counted in a run
 machine.py       what this machine is called, and the device that was asked for
 """

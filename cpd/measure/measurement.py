@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cpd.errors import StorageError
@@ -23,24 +23,28 @@ class Latency:
 
 @dataclass(frozen=True)
 class Measurement:
-    """Size, accuracy and latency of one model.
+    """Size, quality and latency of one model.
 
     Attributes:
         macs: multiply-accumulates of one sample (1 MAC = 2 FLOPs).
-        top1: accuracy on `top1_images` held-out images, 0..1; None where there was no data.
+        metric: what `quality` is, a name of `cpd.measure.metrics`, e.g. "top1" or "miou"; "" where there was no data.
+        quality: that metric on `images` held-out images, 0..1; None where there was no data.
         device: "cpu", "cuda:0", ...
         machine: what the device is called, in words.
         torch: its version.
+        classes: the metric of every class by the class's name, where it has such values and the class occurs.
     """
 
     parameters: int
     macs: float
-    top1: float | None
-    top1_images: int
+    metric: str
+    quality: float | None
+    images: int
     latency: tuple[Latency, ...]
     device: str
     machine: str
     torch: str
+    classes: Mapping[str, float] | None = None
 
     def at(self, batch: int) -> Latency | None:
         """The latency at one batch size, None where it was not measured."""
@@ -54,9 +58,19 @@ class Measurement:
         """Read what `to_dict` gave; `source` names it in errors.
 
         Raises:
-            StorageError: fields missing or unknown.
+            StorageError: fields missing. Unknown ones are passed over.
         """
         try:
-            return Measurement(**{**row, "latency": tuple(Latency(**each) for each in row["latency"])})
-        except (KeyError, TypeError) as error:
+            known = {name: value for name, value in _today(row).items() if name in _FIELDS}
+            return Measurement(**{**known, "latency": tuple(Latency(**each) for each in row["latency"])})
+        except (KeyError, TypeError, AttributeError) as error:
             raise StorageError(f"{source}: not a measurement ({error}); measure the model again.") from error
+
+
+_FIELDS = {field.name for field in fields(Measurement)}
+
+
+def _today(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Files from before there was any task but classification call the metric `top1`."""
+    old = {"metric": "top1" if row["top1"] is not None else "", "quality": row["top1"]} if "top1" in row else {}
+    return old | ({"images": row["top1_images"]} if "top1_images" in row else {}) | dict(row)

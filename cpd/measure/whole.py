@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from cpd.comb.record import CombRecord
 from cpd.measure import Progress
-from cpd.measure.accuracy import accuracy
+from cpd.measure.accuracy import Quality, quality
 from cpd.measure.latency import latencies
 from cpd.measure.machine import device_name, pick_device
 from cpd.measure.macs import counted_macs, planned_macs
@@ -42,10 +42,10 @@ def measure_each(
 
     for module in modules.values():
         module.to(place)
-    tops: dict[str, float | None] = dict.fromkeys(modules)
+    judged: dict[str, Quality] = {}
     if task:  # first: a model that does not fit the data is found out before a clock runs
         for name, module in modules.items():
-            tops[name] = accuracy(module, task, place)
+            judged[name] = quality(module, task, place)
             tick()
     timed: dict[str, list[Latency]] = {name: [] for name in modules}
     for batch in batches:
@@ -60,11 +60,13 @@ def measure_each(
         result[name] = Measurement(
             parameters=sum(p.numel() for p in module.parameters()),
             macs=macs,
-            top1=tops[name],
-            top1_images=task.val_images if task else 0,
+            metric=task.metric_name if task else "",
+            quality=judged[name].value if task else None,
+            images=task.val_images if task else 0,
             latency=tuple(timed[name]),
             device=str(place),
             machine=device_name(place),
             torch=torch.__version__,
+            classes=judged[name].classes if task else None,
         )
     return result

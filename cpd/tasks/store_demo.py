@@ -1,6 +1,6 @@
 """Store a trained demo: `python -m cpd.tasks.store_demo digits-cnn RUN_DIR` after `python -m cpd train ... --out RUN_DIR`.
 
-Halves the weights to float16, reads the file back, and prints the accuracy of what was read.
+Halves the weights to float16, reads the file back, and prints the metric of what was read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cpd.tasks.demos import DEMOS, Demo
 
 
 def store(demo: Demo, run_dir: Path) -> float:
-    """Write the demo's weights from a finished training run; the accuracy (0..1) of the file.
+    """Write the demo's weights from a finished training run; the metric (0..1) of the file.
 
     Raises:
         ModelError: the run holds no weights, or those of another architecture.
@@ -43,11 +43,11 @@ def main(arguments: list[str]) -> int:
         return 2
     demo = demos[arguments[0]]
     try:
-        top1 = store(demo, Path(arguments[1]))
+        value = store(demo, Path(arguments[1]))
     except CpdError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{demo.weights}: {demo.weights.stat().st_size / 1e6:.2f} MB, top-1 {top1:.2%} as stored")
+    print(f"{demo.weights}: {demo.weights.stat().st_size / 1e6:.2f} MB, {value:.2%} right as stored")
     return 0
 
 

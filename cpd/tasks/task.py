@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
@@ -21,7 +21,7 @@ class Task(Protocol):
         name: as the user wrote it, e.g. "digits".
         classes: names of the classes, in the order of the targets.
         shape: (channels, height, width) of one image, as the model takes it.
-        metric_name: what `metric()` computes, as runs record it, e.g. "top1".
+        metric_name: what `metric()` computes, as runs record it; cpd.measure.metrics has the words for it.
         train_images, val_images: how many there are. The held-out images are never trained on.
     """
 
@@ -66,10 +66,26 @@ class Task(Protocol):
         """Every held-out image once, in a fixed order, as it is."""
         ...
 
+    def predict(self, module: nn.Module, images: Tensor) -> Tensor:
+        """Outputs for held-out images, at the size that `metric()` compares at; they may be larger than `shape`."""
+        ...
+
+    def check(self, outputs: Tensor) -> None:
+        """Refuse a model that does not give one score for each class of the data.
+
+        Raises:
+            DataError: naming what it gives and what is needed.
+        """
+        ...
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of a batch, a scalar."""
         ...
 
     def metric(self) -> Metric:
         """A new metric; `update(outputs, targets)`, then `compute()` gives 0..1."""
+        ...
+
+    def per_class(self, metric: Metric) -> Mapping[str, float] | None:
+        """What such a metric found for every class that occurs, by its name; None where it has no such values."""
         ...

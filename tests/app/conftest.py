@@ -17,7 +17,7 @@ from cpd.runs.workspace import open_workspace
 
 ROOT = Path(__file__).resolve().parents[2]
 MEASURED = {
-    "parameters": 7_000, "macs": 2_119_680.0, "top1": 0.98, "top1_images": 360, "device": "cpu", "machine": "a test bench", "torch": "2.13.0",
+    "parameters": 7_000, "macs": 2_119_680.0, "metric": "top1", "quality": 0.98, "images": 360, "device": "cpu", "machine": "a test bench", "torch": "2.13.0",
     "latency": [{"batch": b, "median_ms": 2.0 * b, "p10_ms": 1.9 * b, "p90_ms": 2.2 * b, "runs": 30, "threads": 2} for b in (1, 32)],
 }  # fmt: skip
 

@@ -106,7 +106,7 @@ def test_measure_as_json(net: str, tmp_path: Path, capsys: pytest.CaptureFixture
     found = Measurement.from_dict(json.loads(capsys.readouterr().out))
     assert found.macs == 12 * 9 * 14 * 14 + 8 * 12 * 9 * 12 * 12 + 80
     assert [row.batch for row in found.latency] == [3]
-    assert found.top1 is not None
+    assert found.quality is not None
 
 
 def test_train_then_run_then_measure(net: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,7 +121,7 @@ def test_train_then_run_then_measure(net: str, tmp_path: Path, capsys: pytest.Ca
     file = tmp_path / "small" / result["bundle"]
     assert call("measure", net, "--weights", file, "--data", "digits", "--seconds", "0.02", "--json", "-") == 0
     again = json.loads(capsys.readouterr().out)
-    assert again["top1"] == result["pruned"]["top1"]
+    assert again["quality"] == result["pruned"]["quality"]
     assert again["parameters"] == result["pruned"]["parameters"]
     # a finished run is not done again
     assert call("run", net, "--weights", weights, "--target", "macs=0.5", "--out", tmp_path / "small", *quick) == 0

@@ -125,15 +125,23 @@ def test_everything_together_and_through_json() -> None:
     assert both["small"].parameters == 32 * 32 * 10 + 10
     assert both["small"].macs == 32 * 32 * 10
     assert both["big"].parameters == sum(p.numel() for p in model.parameters())
-    assert both["big"].top1_images == task.val_images
-    assert 0 <= (both["big"].top1 or 0) < 0.4  # untrained
+    assert both["big"].images == task.val_images
+    assert 0 <= (both["big"].quality or 0) < 0.4  # untrained
     assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert [row.batch for row in both["big"].latency] == [1, 32]
     again = Measurement.from_dict(json.loads(json.dumps(both["big"].to_dict())))
     assert again == both["big"]
     assert again.at(32) == both["big"].latency[1]
     assert again.at(7) is None
-    assert measure(small, inputs, seconds=0.05).top1 is None
+    assert measure(small, inputs, seconds=0.05).quality is None
+
+
+def test_files_that_call_the_metric_top1_still_read() -> None:
+    row = {"parameters": 3, "macs": 2.0, "latency": [], "device": "cpu", "machine": "", "torch": "2"}
+    assert Measurement.from_dict(row | {"top1": 0.5, "top1_images": 9}) == Measurement(3, 2.0, "top1", 0.5, 9, (), "cpu", "", "2")
+    assert Measurement.from_dict(row | {"top1": None, "top1_images": 0}).quality is None
+    new = Measurement(3, 2.0, "miou", 0.5, 9, (), "cpu", "", "2", {"sky": 0.25})
+    assert Measurement.from_dict(json.loads(json.dumps(new.to_dict() | {"later": 1}))) == new
 
 
 def test_what_is_no_measurement_is_one_line() -> None:

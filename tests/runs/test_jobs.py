@@ -19,7 +19,7 @@ from cpd.errors import RunError
 from cpd.importance.scores import ScoreTable
 from cpd.measure.measurement import Measurement
 from cpd.prune.plan import Plan
-from cpd.runs.launcher import submit
+from cpd.runs.control import submit
 from cpd.runs.project import create_project, project_folder
 from cpd.runs.spec import RunSpec
 from cpd.runs.store import Store
@@ -81,7 +81,7 @@ def test_comb_score_and_measure_fill_the_project(root, store, project):
     found = Measurement.from_dict(json.loads((folder / "baseline.json").read_text()))
     assert found.parameters == sum(p.numel() for p in model.parameters())
     assert found.macs == 12 * 27 * 16 * 16 + 16 * 12 * 9 * 8 * 8 + 160
-    assert found.top1_images > 100
+    assert found.images > 100
     assert [row.batch for row in found.latency] == [2]
 
 

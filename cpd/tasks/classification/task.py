@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
+from cpd.errors import DataError
 from cpd.tasks.task import Batch
 
 if TYPE_CHECKING:
@@ -78,6 +79,19 @@ class ClassificationTask:
         for index, images in zip(order, self.val.ahead(order, [None] * len(order)), strict=True):
             yield images, self.val.labels[index]
 
+    def predict(self, module: nn.Module, images: Tensor) -> Tensor:
+        outputs: Tensor = module(images)
+        return outputs
+
+    def check(self, outputs: Tensor) -> None:
+        rows = isinstance(outputs, Tensor) and outputs.ndim == 2
+        if not rows or outputs.shape[1] != len(self.classes):
+            gives = f"{outputs.shape[1]} scores an image" if rows else "no row of scores an image"
+            raise DataError(
+                f"{self.name} has {len(self.classes)} classes and the model gives {gives}: "
+                f"--set num_classes={len(self.classes)}, with weights trained on them."
+            )
+
     def loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.cross_entropy(outputs, targets)
 
@@ -87,6 +101,9 @@ class ClassificationTask:
         from torchmetrics.classification import MulticlassAccuracy
 
         return MulticlassAccuracy(num_classes=len(self.classes), average="micro")
+
+    def per_class(self, metric: Metric) -> None:
+        return None
 
 
 def _generator(*key: int) -> Generator:
