@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from cpd.cli import options
 from cpd.cli.progress import Bar
 from cpd.errors import RunError
 from cpd.measure.measurement import Measurement
 from cpd.measure.metrics import words
+from cpd.prune.latency import LatencyModel, LatencyTable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 HELP = "parameters, MACs, latency, accuracy"
 
@@ -29,6 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--seconds", type=float, default=3.0, metavar="S", help="of timed passes for each batch size (default 3)"
     )
     parser.add_argument("--threads", type=int, default=0, metavar="N", help="CPU threads (default: torch's own choice)")
+    parser.add_argument(
+        "--operators",
+        action="store_true",
+        help="time every operator at several widths instead, for estimates of latency; --json keeps the table for plan",
+    )
     options.add_device(parser)
     options.add_json(parser)
 
@@ -48,6 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     model, inputs = options.load(arguments)
+    if arguments.operators:
+        return _operators(model, inputs, batches[0], arguments)
     task = None
     if arguments.data:
         with Bar("reading images") as bar:
@@ -61,6 +73,40 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json != "-":
         print(as_columns({arguments.spec: found}))
     return 0
+
+
+def _operators(model: nn.Module, inputs: tuple[Tensor, ...], batch: int, arguments: argparse.Namespace) -> int:
+    from cpd.cli.combed import comb_model
+    from cpd.measure.operators import profile
+
+    comb = comb_model(model, inputs, certify=False)
+    with Bar("timing operators") as bar:
+        table = profile(
+            model, inputs, comb, batch=batch, device=arguments.device, seconds=10 * arguments.seconds, progress=bar
+        )
+    if arguments.json:
+        options.write_json(arguments.json, table.to_dict())
+    if arguments.json != "-":
+        print(as_kinds(table, LatencyModel(comb.record, table)))
+    return 0
+
+
+def as_kinds(table: LatencyTable, model: LatencyModel) -> str:
+    """Milliseconds of the dense network by kind of operator, and how far off estimates are."""
+    times: dict[str, tuple[int, float]] = {}
+    for operator, ms in zip(table.operators, model.by_operator({}), strict=True):
+        count, total = times.get(operator.kind, (0, 0.0))
+        times[operator.kind] = (count + 1, total + float(ms))
+    rows = [("operator", "calls", "ms", "share")]
+    for kind, (count, ms) in sorted(times.items(), key=lambda item: -item[1][1]):
+        rows.append((kind, str(count), f"{ms:.3f}", f"{ms / max(table.dense_ms, 1e-9):.1%}"))
+    rows.append(("beside them", "", f"{table.fixed_ms:.3f}", f"{table.fixed_ms / max(table.dense_ms, 1e-9):.1%}"))
+    return (
+        f"{options.table(rows, right=(1, 2, 3))}\n"
+        f"dense at batch {table.batch}: {table.dense_ms:.2f} ms measured, {model.estimate({}).value:.2f} ms estimated; "
+        f"over {len(table.checks)} random plans that were not fitted estimates are off by {table.median_error:.1%} in the "
+        f"median. {table.machine}, {table.device}, {table.threads} thread(s), torch {table.torch}; {table.seconds:.0f} s."
+    )
 
 
 def as_columns(columns: Mapping[str, Measurement]) -> str:

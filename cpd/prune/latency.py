@@ -2,7 +2,7 @@
 
 An operator's time is a sum of terms, each so many milliseconds for every element of a product of axis sizes: what it
 multiplies, what it reads, what it writes, and a constant for being called at all. Kernels work on vectors of channels,
-so a term may count an axis rounded up to a multiple. The sizes are counts of living atoms, as in `cost.py`; the
+so a term may count an axis rounded up to a multiple: that is the staircase. The sizes are counts of living atoms, as in `cost.py`; the
 milliseconds come from `cpd.measure.operators`, which times every operator at several widths, fits the terms, and
 checks their sum against whole models that were not fitted.
 """
@@ -32,14 +32,14 @@ class Term:
 
     Attributes:
         ms: per element; sizes that no plan changes are multiplied into it.
-        multiple: axes count as rounded up to this; 1 for as they are.
         extents: axes whose living sizes are multiplied; numbers below the record's count are the record's extents, the
             rest are the table's own. None for a constant.
+        multiples: what each of those sizes is rounded up to; 1 for as it is.
     """
 
     ms: float
-    multiple: int = 1
     extents: tuple[int, ...] = ()
+    multiples: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class LatencyTable:
                     o["name"],
                     o["module"],
                     o["kind"],
-                    tuple(Term(float(t["ms"]), int(t["multiple"]), tuple(t["extents"])) for t in o["terms"]),
+                    tuple(Term(float(t["ms"]), tuple(t["extents"]), tuple(t["multiples"])) for t in o["terms"]),
                 )
                 for o in row.pop("operators")
             )
@@ -166,17 +166,24 @@ class LatencyModel:
         self.costs = costs or CostModel(record)
         self._own = Ragged.of(table.extents)
         self._atom_at = np.where(self._own.values < 0, record.atoms, self._own.values)
+        products: dict[tuple[tuple[int, int], ...], int] = {}  # many operators share theirs: each is multiplied once
+        product_of, operator_of, ms = [], [], []
+        for number, operator in enumerate(table.operators):
+            for term in operator.terms:
+                key = tuple(sorted(zip(term.extents, term.multiples, strict=True)))
+                product_of.append(products.setdefault(key, len(products)))
+                operator_of.append(number)
+                ms.append(term.ms)
+        self._product_of, self._operator_of = np.array(product_of, np.int64), np.array(operator_of, np.int64)
+        self._ms = np.array(ms, np.float64)
+        self._ms_of_product = np.bincount(self._product_of, self._ms, len(products)).astype(np.float64)
+        self._multiples = sorted({m for key in products for _, m in key} | {1})
         count = len(record.extents) + len(table.extents)
-        terms = [(i, term) for i, operator in enumerate(table.operators) for term in operator.terms]
-        self._multiples = sorted({term.multiple for _, term in terms} | {1})
-        ones = count * len(self._multiples)  # where the sizes end, a last entry of size 1
-        longest = max((len(term.extents) for _, term in terms), default=0)
-        self._index = np.full((len(terms), max(longest, 1)), ones, np.int64)
-        for row, (_, term) in enumerate(terms):
-            first = count * self._multiples.index(term.multiple)
-            self._index[row, : len(term.extents)] = [first + e for e in term.extents]
-        self._ms = np.array([term.ms for _, term in terms])
-        self._operator = np.array([i for i, _ in terms], np.int64)
+        longest = max((len(key) for key in products), default=0)
+        last = count * len(self._multiples)  # behind the sizes, the size 1
+        self._index = np.full((len(products), max(longest, 1)), last, np.int64)
+        for key, row in products.items():
+            self._index[row, : len(key)] = [count * self._multiples.index(m) + e for e, m in key]
 
     def estimate(self, keep: Keep) -> Estimate:
         """Milliseconds of one pass of the network that keeps `keep`, at the table's batch size."""
@@ -192,8 +199,9 @@ class LatencyModel:
 
     def by_operator(self, keep: Keep) -> npt.NDArray[np.float64]:
         """(operators,) milliseconds of every operator in the table's order."""
-        times = self._ms * self._all(self.sizes(self.costs.dead(keep)))[self._index].prod(1)
-        return np.bincount(self._operator, times, len(self.table.operators)).astype(np.float64)
+        products = self._products(self.sizes(self.costs.dead(keep)))
+        times = self._ms * products[self._product_of]
+        return np.bincount(self._operator_of, times, len(self.table.operators)).astype(np.float64)
 
     def sizes(self, dead: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
         """(extents,) living size of the record's extents and then of the table's own."""
@@ -205,12 +213,13 @@ class LatencyModel:
 
     def of_sizes(self, sizes: npt.NDArray[np.float64]) -> float:
         """Milliseconds at given sizes of all extents."""
-        return self.table.fixed_ms + float(self._ms @ self._all(sizes)[self._index].prod(1))
+        return self.table.fixed_ms + float(self._ms_of_product @ self._products(sizes))
 
-    def _all(self, sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Sizes rounded up to every multiple in use, one after another, and a 1."""
+    def _products(self, sizes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Every product of rounded sizes that a term multiplies."""
         rounded = [sizes if m == 1 else np.ceil(sizes / m) * m for m in self._multiples]
-        return np.concatenate([*rounded, [1.0]])
+        found: npt.NDArray[np.float64] = np.concatenate([*rounded, [1.0]])[self._index].prod(1)
+        return found
 
     def _with_error(self, value: float) -> Estimate:
         t = self.table
