@@ -37,3 +37,11 @@ class StorageError(CpdError):
 
 class RunError(CpdError):
     """A run cannot be started, found or steered."""
+
+
+class Diverged(RunError):
+    """What a run computes is no longer finite; its last checkpoint still is."""
+
+
+class ExportError(CpdError):
+    """A pruned model cannot be written in the form that was asked for."""

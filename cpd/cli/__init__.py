@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from cpd import __version__
 from cpd.errors import CpdError
 
-COMMANDS = ("doctor", "comb", "score", "plan", "train", "run", "measure")
+COMMANDS = ("doctor", "comb", "score", "plan", "train", "run", "measure", "export")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ the next step and stop.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -19,25 +20,27 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from cpd.errors import CpdError, RunError
+from cpd.errors import CpdError, Diverged, RunError
 from cpd.files import make_folder, remove_leftovers, replacing, storage_error, write_json
 from cpd.runs import jobs
 from cpd.runs.context import RunContext, Stopped, Watcher
-from cpd.runs.failure import sentence
+from cpd.runs.failure import is_out_of_memory, sentence
 from cpd.runs.lock import FileLock, holder
+from cpd.runs.memory import halved, out_of_memory, spec_of
+from cpd.runs.rows import ASKED
 from cpd.runs.spec import RunSpec
 from cpd.runs.store import Run, Store
-from cpd.runs.workspace import check_id, database
+from cpd.runs.workspace import ALONE, check_id, database
 
 NOT_NEEDED = 75  # exit status: another worker has the run, or it is over
-ALONE = "run"  # id of the only run in a folder outside a workspace
 
 _RESERVE_BYTES = 256 * 1024
 _SETTLE_S = 60.0
+_STARVED = "starved"  # how a job ends that ran out of memory
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0: finished or stopped; 1: failed; 2: not a run; NOT_NEEDED: somebody else's or over."""
+    """Exit status 0: finished, stopped, or back in the queue; 1: failed; 2: not a run; NOT_NEEDED: somebody else's or over."""
     if len(arguments) != 1:
         print("usage: python -m cpd.runs.worker RUN_DIR", file=sys.stderr)
         return 2
@@ -80,6 +83,9 @@ def run_foreground(run_dir: Path, spec: RunSpec, watcher: Watcher | None = None)
         store.resume(ALONE)
         with _open_log(run_dir) as log:
             row = _work(run_dir, store, ALONE, None, watcher, log)
+            while row is not None and row.state == "queued":  # memory ran out: again, in smaller parts
+                _free_memory()
+                row = _work(run_dir, store, ALONE, None, watcher, log)
         if row is None:
             row = store.run(ALONE)
             if not row.is_over:
@@ -100,16 +106,21 @@ def _work(run_dir: Path, store: Store, run: str, root: Path | None, watcher: Wat
         row = store.begin(run)
         if row.is_over:
             return None
-        if row.state == "stopping":  # told to stop while no worker was alive: the last checkpoint is where it stopped
-            return _settle(store, run, "stopped", "", row.step)
+        if row.state in ASKED:  # told to stop while no worker was alive: the last checkpoint is where it stopped
+            return _settle(store, run, "stopped", "")
         remove_leftovers(run_dir)
         with _reserve(run_dir):
-            context = RunContext(run_dir, row.spec, store, run, root, watcher)
+            context = RunContext(run_dir, spec_of(row), store, run, root, watcher)
             remove_leftovers(context.folder, older_than_s=3600.0)  # the app and other runs write there too
             state, error = _do(context, log)
         with contextlib.suppress(CpdError):
             context.close()
-        return _settle(store, run, state, error, store.run(run).step)
+        if state == _STARVED:
+            text = halved(row)
+            if text and store.requeue_halved(run, text, store.run(run).step):
+                return store.run(run)
+            state, error = ("stopped", "") if store.run(run).state in ASKED else ("failed", out_of_memory(row))
+        return _settle(store, run, state, error)
     finally:
         lock.release()
 
@@ -126,16 +137,37 @@ def _do(context: RunContext, log: TextIO) -> tuple[str, str]:
             print(time.strftime("\n%Y-%m-%d %H:%M:%S"), file=log)
             traceback.print_exception(error, file=log)
             log.flush()
+            if is_out_of_memory(error):
+                return _STARVED, ""
+            if isinstance(error, Diverged):
+                return "failed", _rolled_back(error, context)
             return "failed", sentence(error, context.spec.device)
     return ("stopped" if context.told_to_stop else "finished"), ""
 
 
-def _settle(store: Store, run: str, state: str, error: str, step: int) -> Run:
+def _rolled_back(error: Diverged, context: RunContext) -> str:
+    """Go back to the last good checkpoint, and say so."""
+    step = context.roll_back()
+    where = (
+        "nothing was saved before, so it begins anew"
+        if step is None
+        else f"it is back at step {step}, its last good checkpoint"
+    )
+    return f"{error} The run was stopped, and {where}."
+
+
+def _free_memory() -> None:
+    gc.collect()
+    if "torch" in sys.modules and sys.modules["torch"].cuda.is_initialized():
+        sys.modules["torch"].cuda.empty_cache()
+
+
+def _settle(store: Store, run: str, state: str, error: str) -> Run:
     """Write the end of a run, patiently: an unsettled run looks like a crash."""
     deadline = time.monotonic() + _SETTLE_S
     while True:
         try:
-            store.finish(run, state, error, step)
+            store.finish(run, state, error, store.run(run).step)
             return store.run(run)
         except CpdError:
             if time.monotonic() > deadline:

@@ -13,6 +13,7 @@ from cpd.errors import RunError
 from cpd.files import make_folder, storage_error
 
 HOME_VARIABLE = "CPD_HOME"
+ALONE = "run"  # id of the only run in a folder outside a workspace
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 _ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
