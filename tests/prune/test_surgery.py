@@ -67,6 +67,22 @@ def test_the_dense_model_is_untouched_and_names_stay() -> None:
     pruned.load_state_dict(pruned.state_dict())
 
 
+@pytest.mark.parametrize("ratio", [0.0, 0.5])
+def test_training_the_cut_network_does_not_reach_the_dense_one(ratio: float) -> None:
+    """Whole tensors, too, are the cut network's own: the teacher must stay what it is."""
+    dense = subject()
+    result = comb(dense, IMAGE)
+    before = {name: tensor.clone() for name, tensor in dense.state_dict().items()}
+    cut = prune(dense, result, uniform_plan(result, ratio)).train()
+    again = recut(cut, result, uniform_plan(result, ratio).keep, uniform_plan(result, ratio).keep)
+    trained = {name: tensor.clone() for name, tensor in cut.state_dict().items()}
+    again(torch.randn(8, 3, 12, 12)).square().mean().backward()
+    torch.optim.SGD(again.parameters(), lr=1.0).step()
+    assert all(torch.equal(tensor, trained[name]) for name, tensor in cut.state_dict().items())
+    assert any(not torch.equal(tensor, trained[name]) for name, tensor in again.state_dict().items())
+    assert all(torch.equal(tensor, before[name]) for name, tensor in dense.state_dict().items())
+
+
 def test_a_copy_is_a_model_of_its_own() -> None:
     dense = subject()
     result = comb(dense, IMAGE)
