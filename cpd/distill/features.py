@@ -1,4 +1,4 @@
-"""The activations that the feature loss compares: outputs of norm layers, on the channels the student still has."""
+"""The activations that feature losses compare: outputs of norm layers, where the student still has the channels."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from cpd.comb.group import IntArray
+from cpd.distill.losses.term import Pair
 from cpd.errors import ModelError
 from cpd.prune.index import kept_positions
 from cpd.prune.order import Kept
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 _LAYERS = 4  # compared, evenly spread over depth
 _NORMS = {"batch_norm": 1, "layer_norm": -1, "group_norm": 1}  # ATen name -> axis of the channels
 _WEIGHT = {"batch_norm": 1, "layer_norm": 2, "group_norm": 2}  # which argument is the weight
-
-Pairs = tuple[tuple[Tensor, Tensor], ...]
 
 
 class Taps:
@@ -40,7 +39,7 @@ class Taps:
         found = norm_nodes(teacher)
         if not found:
             raise ModelError(
-                "the features loss compares outputs of norm layers, and this model has none; set its weight to 0."
+                "losses that compare features look at the outputs of norm layers, and this model has none; set their weights to 0."
             )
         spaced = [found[(len(found) - 1) * (i + 1) // _LAYERS] for i in range(min(_LAYERS, len(found)))]
         self.layers = tuple(dict.fromkeys(spaced))
@@ -54,15 +53,16 @@ class Taps:
             self._index(positions.get(weight, (None,))[0]) for _, weight, _ in self.layers
         ]
 
-    def see(self, x: Tensor) -> tuple[Tensor, Tensor, Pairs]:
-        """(student's outputs, teacher's outputs, pairs of activations of equal shape)."""
+    def see(self, x: Tensor) -> tuple[Tensor, Tensor, tuple[Pair, ...]]:
+        """(student's outputs, teacher's outputs, pairs of activations)."""
         outputs, *mine = self.student(x)
         with torch.no_grad():
             teacher, *theirs = self.teacher(x)
         pairs = []
         for (_, _, axis), kept, a, b in zip(self.layers, self.kept, mine, theirs, strict=True):
-            b = b if kept is None else b.index_select(axis % b.dim(), kept)
-            pairs.append((a.float(), b.float()))
+            axis %= b.dim()
+            whole = b.float()
+            pairs.append(Pair(a.float(), whole if kept is None else whole.index_select(axis, kept), whole, axis))
         return outputs, teacher, tuple(pairs)
 
     def _index(self, positions: IntArray | None) -> Tensor | None:

@@ -39,5 +39,18 @@ LOSSES: dict[str, Entry] = {
             "cpd.distill.losses.features:features",
             needs_features=True,
         ),
+        Entry(
+            "attention_transfer",
+            "Attention transfer",
+            True,
+            "cpd.distill.losses.attention_transfer:attention_transfer",
+            needs_features=True,
+        ),
+        Entry(
+            "channel_wise",
+            "Channel-wise, for segmentation (CWD)",
+            True,
+            "cpd.distill.losses.channel_wise:channel_wise",
+        ),
     )
 }

@@ -15,7 +15,7 @@ def features(seen: Seen) -> Tensor:
     Source: Romero et al. 2015 (FitNets), arXiv:1412.6550, equation 3, without the regressor that unequal channels need.
     """
     terms = []
-    for student, teacher in seen.pairs:
-        spread = teacher.var(unbiased=False).clamp_min(1e-6)
-        terms.append((student - teacher).square().mean() / spread)
+    for pair in seen.pairs:
+        spread = pair.teacher.var(unbiased=False).clamp_min(1e-6)
+        terms.append((pair.student - pair.teacher).square().mean() / spread)
     return torch.stack(terms).mean() if terms else seen.student.new_zeros(())

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from torch import Tensor
+
+
+class Pair(NamedTuple):
+    """Activations of one layer, with the channels along `axis`.
+
+    Attributes:
+        student, teacher: on the channels that the student still has; equal shapes.
+        whole: the teacher's, on all of its channels. Neither of the teacher's carries a gradient.
+    """
+
+    student: Tensor
+    teacher: Tensor
+    whole: Tensor
+    axis: int
 
 
 @dataclass(frozen=True)
@@ -17,7 +32,7 @@ class Seen:
         targets: class numbers, as the task gives them.
         task_loss: the task's own loss of (outputs, targets), a mean.
         temperature: of the soft logits.
-        pairs: (student's, teacher's) activations of the same layers on the same channels.
+        pairs: activations of the same layers, where a loss needs them.
     """
 
     student: Tensor
@@ -25,7 +40,7 @@ class Seen:
     targets: Tensor
     task_loss: Callable[[Tensor, Tensor], Tensor]
     temperature: float = 1.0
-    pairs: tuple[tuple[Tensor, Tensor], ...] = ()
+    pairs: tuple[Pair, ...] = ()
 
 
 Loss = Callable[[Seen], Tensor]  # -> a scalar
