@@ -43,7 +43,7 @@ def add_data(parser: argparse.ArgumentParser, required: bool) -> None:
         metavar="D",
         required=required,
         default="",
-        help="digits, imagefolder:DIR, parquet:DIR, torch/NAME:DIR",
+        help="digits, digit-scenes, imagefolder:DIR, parquet:DIR, masks:DIR, voc:DIR, torch/NAME:DIR",
     )
 
 

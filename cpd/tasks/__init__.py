@@ -5,8 +5,14 @@ imagefolder:DIR     one folder a class, under train/ and val/ or test/, or a sin
 parquet:DIR         Hugging Face columns: image {bytes, path} and label
 torch/NAME[:DIR]    a data set that timm knows, e.g. torch/cifar10, hfds/ORG/NAME
 
+digit-scenes        those digits laid on textured ground, with a mask a pixel, built in
+masks:DIR           images and masks: ADE20K's, Cityscapes' or plain folders
+voc:DIR             PASCAL VOC as torchvision reads it
+
 task.py             what the trainer and the measurements ask of a task
+order.py            which images come when
 classification/     one source of images a file
+segmentation/       one source of images with masks a file
 """
 
 from __future__ import annotations
@@ -19,7 +25,11 @@ if TYPE_CHECKING:
 
     from cpd.tasks.task import Task
 
-DATA_FORMS = "digits, imagefolder:DIR, parquet:DIR, or a name timm knows, such as torch/cifar10:DIR"
+DATA_FORMS = (
+    "digits, digit-scenes, imagefolder:DIR, parquet:DIR, masks:DIR, voc:DIR, or a name timm knows, "
+    "such as torch/cifar10:DIR"
+)
+_SEGMENTATION = ("digit-scenes", "masks", "voc")
 
 Progress = Callable[[int, int], None]  # (done, total)
 
@@ -37,6 +47,10 @@ def load_task(
     Raises:
         DataError: no such data, data without images or labels, or a model that takes no images.
     """
+    if data.partition(":")[0] in _SEGMENTATION:
+        from cpd.tasks.segmentation import load_segmentation
+
+        return load_segmentation(data, _shape(inputs), spec, progress)
     from cpd.tasks.classification import load_classification
 
     return load_classification(data, _shape(inputs), spec, progress)

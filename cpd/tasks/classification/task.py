@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor, nn
 
 from cpd.errors import DataError
+from cpd.tasks.order import epoch_order
 from cpd.tasks.task import Batch
 
 if TYPE_CHECKING:
@@ -68,9 +69,8 @@ class ClassificationTask:
         rank: int = 0,
         world: int = 1,
     ) -> Iterator[Batch]:
-        shuffled = torch.randperm(self.train_images, generator=_generator(seed, epoch, -1))
-        order = [part[rank::world] for part in shuffled.split(batch_size)[: self.steps(batch_size)]][start:]
-        generators = [_generator(seed, epoch, start + i, rank) if augment else None for i in range(len(order))]
+        steps = self.steps(batch_size)
+        order, generators = epoch_order(self.train_images, steps, batch_size, seed, epoch, start, augment, rank, world)
         for index, images in zip(order, self.train.ahead(order, generators), strict=True):
             yield images, self.train.labels[index]
 
@@ -104,12 +104,3 @@ class ClassificationTask:
 
     def per_class(self, metric: Metric) -> None:
         return None
-
-
-def _generator(*key: int) -> Generator:
-    """A generator of its own for every key, independent of any state."""
-    mixed = 0
-    for part in key:
-        # splitmix64's odd constant spreads neighbouring keys over the whole range
-        mixed = ((mixed ^ (part & 0xFFFFFFFF)) * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) & 0x7FFFFFFFFFFFFFFF
-    return Generator().manual_seed(mixed)
