@@ -58,6 +58,7 @@ class Story:
     Attributes:
         source: name of the run or folder.
         events: plain rows; `metrics`: name -> (steps, values).
+        script: the plan for Torch-Pruning (see `rival.py`), "" where it cannot be expressed.
     """
 
     source: str
@@ -65,6 +66,7 @@ class Story:
     plan: Plan | None = None
     events: Sequence[Mapping[str, Any]] = ()
     metrics: Mapping[str, tuple[Sequence[int], Sequence[float]]] = field(default_factory=dict)
+    script: str = ""
 
 
 def check_formats(names: Sequence[str]) -> tuple[str, ...]:
@@ -219,6 +221,8 @@ def _tell(story: Story, folder: Path) -> None:
     if story.plan is not None:
         with replacing(folder / "plan.json") as file:
             file.write(story.plan.to_json().encode())
+    if story.script:
+        (folder / "torch_pruning_script.py").write_text(story.script)
     write_json(folder / "history.json", [dict(row) for row in story.events])
     with (folder / "metrics.csv").open("w", newline="") as file:
         writer = csv.writer(file)

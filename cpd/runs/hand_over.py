@@ -10,6 +10,7 @@ from cpd.export import FORMATS
 from cpd.export.card import Card
 from cpd.export.handover import Progress, Story, hand_over
 from cpd.export.result import Handover
+from cpd.export.rival import torch_pruning_script
 from cpd.runs.finished import FinishedRun, read_finished
 
 
@@ -29,6 +30,7 @@ def hand_over_run(
     Raises:
         RunError: it is none.
     """
+    from cpd.comb.comb import comb
     from cpd.models import load_model
     from cpd.tasks import load_task
 
@@ -55,6 +57,9 @@ def hand_over_run(
         run.plan,
         [{"step": e.step, "kind": e.kind, "text": e.text, "time": e.time, **dict(e.data)} for e in run.events],
         {name: (series.steps, series.values) for name, series in run.metrics.items()},
+        torch_pruning_script(comb(dense, inputs).record, run.plan, spec.model, spec.settings, tuple(inputs[0].shape))
+        if len(inputs) == 1
+        else "",
     )
     return hand_over(
         run.bundle,
