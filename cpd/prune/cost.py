@@ -70,7 +70,10 @@ class CostModel:
         return self.price_dead(self.dead(keep))
 
     def price_dead(self, dead: npt.NDArray[np.bool_]) -> Cost:
-        sizes = self.sizes(dead)
+        return self.price_sizes(self.sizes(dead))
+
+    def price_sizes(self, sizes: npt.NDArray[np.float64]) -> Cost:
+        """Cost at given living sizes, as `sizes` gives them."""
         macs = float(self.operator_macs(sizes).sum())
         parameters = int(round((self._tensor_constant * sizes[self._tensor_extents].prod(1)).sum()))
         return Cost(macs, parameters)
@@ -98,11 +101,11 @@ class CostModel:
         """For every group the share of the dense MACs and parameters that hang on it: what would go if all of its
         units went. Shares of neighbours overlap, since a weight between two groups hangs on both."""
         result = {}
+        units = self.record.unit_atoms
         for group in self.record.groups:
             first = self.record.first_unit[group.name]
             dead = np.zeros(self.record.atoms + 1, bool)
-            for unit in range(group.width):
-                dead[self.record.unit_atoms.row(first + unit)] = True
+            dead[units.values[units.start[first] : units.start[first + group.width]]] = True
             left = self.price_dead(dead).share_of(self.dense)
             result[group.name] = {name: 1 - share for name, share in left.items()}
         return result

@@ -16,9 +16,13 @@ import numpy.typing as npt
 from cpd.comb.group import Group
 from cpd.errors import PlanError
 from cpd.prune.cost import Cost, CostModel
-from cpd.prune.plan import Constraints, Scores, keep_top, legal_widths
+from cpd.prune.living import Living
+from cpd.prune.plan import Constraints, Scores, legal_widths
+from cpd.prune.quantity import Quantity, Share
 
 Kept = dict[str, tuple[int, ...]]
+FloatArray = npt.NDArray[np.float64]
+Damage = Mapping[str, FloatArray]  # group -> (width + 1,) what cutting it down to so many units costs
 
 
 @dataclass(frozen=True)
@@ -28,32 +32,45 @@ class Cut:
     group: str
     keep: tuple[int, ...]  # what is left of the group after the cut
     removed: int
-    worth: float  # see `worth`
+    worth: float  # see `Walk.worth`
     cost: Cost  # of the whole network after the cut
+    amount: float  # of the quantity after the cut
 
 
 def downwards(
     model: CostModel,
     scores: Scores,
     keep: Kept,
-    quantity: str,
+    quantity: str | Quantity,
     constraints: Constraints,
     chunks: int,
     fixed: frozenset[str] = frozenset(),
+    damage: Damage | None = None,
 ) -> Iterator[Cut]:
     """Chunks that make the network cheaper, the one that is worth least first, until nothing may go.
 
     Args:
-        quantity: "macs" or "params".
+        quantity: "macs" or "params", or any other.
         chunks: a group goes in about this many steps from full to empty.
         fixed: groups that stay as they are.
+        damage: what cuts cost, where that was measured; scores then only choose the units.
     """
-    free = {g.name: g for g in model.record.groups if g.prunable and not fixed & {g.name, *g.tied}}
+    meter = Share(model, quantity) if isinstance(quantity, str) else quantity
+    walk = Walk(model, meter, scores, keep, damage=damage)
+    free = [names for names in clusters(model.record.groups) if not fixed & set(names)]
+    legal = {names: legal_widths(model.record.by_name[names[0]], constraints) for names in free}
 
-    def offer(group: Group, now: Kept) -> Cut | None:
-        return _narrower(model, group, scores, now, quantity, constraints, chunks)
+    def offers(names: tuple[str, ...]) -> Iterator[int]:
+        """Widths a chunk further down and below: a step on a staircase may save nothing."""
+        width = walk.living.counts[names[0]]
+        narrower = [w for w in legal[names] if w < width]
+        step = max(1, len(walk.living.order[names[0]]) // chunks)
+        first = next((i for i in range(len(narrower) - 1, -1, -1) if narrower[i] <= width - step), 0)
+        while narrower and first >= 0:
+            yield narrower[first]
+            first = next((i for i in range(first - 1, -1, -1) if narrower[i] <= narrower[first] - step), -1)
 
-    yield from _cheapest_first(model, scores, keep, quantity, free, offer)
+    yield from walk.cheapest_first([n for n in free if model.record.by_name[n[0]].prunable], offers, saving=True)
 
 
 def towards(
@@ -63,123 +80,137 @@ def towards(
 
     Units leave in ascending order of score, equally many of every block.
     """
-    surplus = {g.name: g for g in model.record.groups if len(keep[g.name]) > len(wanted[g.name])}
+    walk = Walk(model, Share(model, "macs"), scores, keep, wanted)
+    groups = model.record.by_name
+    surplus = [names for names in clusters(model.record.groups) if len(keep[names[0]]) > len(wanted[names[0]])]
 
-    def offer(group: Group, now: Kept) -> Cut | None:
-        left = _next(group, scores, now[group.name], wanted[group.name], chunks)
-        if left is None:
-            return None
-        return Cut(group.name, left, len(now[group.name]) - len(left), 0.0, model.price({**now, group.name: left}))
+    def offers(names: tuple[str, ...]) -> Iterator[int]:
+        group, width, goal = groups[names[0]], walk.living.counts[names[0]], len(wanted[names[0]])
+        if width > goal:
+            yield max(goal, width - max(group.step, group.width // chunks // group.step * group.step))
 
-    yield from _cheapest_first(model, scores, keep, "macs", surplus, offer, wanted)
-
-
-def worth(model: CostModel, scores: Scores, group: Group, keep: Kept, cut: Cut, quantity: str) -> float:
-    """Share of the group's remaining score that a chunk holds, over the share of the group's cost that it saves, times
-    how narrow the group already is.
-
-    Where all units of a group score alike this is 1 for every group of the dense network and rises as a group shrinks,
-    so that all groups shrink at one pace: uniform pruning is the neutral case, and only what scores say within a
-    group departs from it. Raw scores are not compared between groups: groups differ in what they sum over. The last
-    factor breaks a tie: a layer's cost is a product of two widths, and without it halving one of them twice is as
-    good as halving each.
-    """
-    values = _values(group, scores)
-    here = list(keep[group.name])
-    gone = sorted(set(here) - set(cut.keep))
-    held = float(values[gone].sum()) / max(float(values[here].sum()), 1e-30)
-    before = model.price(keep).share_of(model.dense)[quantity]
-    saved = (before - cut.cost.share_of(model.dense)[quantity]) / max(model.shares[group.name][quantity], 1e-12)
-    return held / max(saved, 1e-12) * group.width / len(here)
+    yield from walk.cheapest_first(surplus, offers, saving=False)
 
 
-def _cheapest_first(
-    model: CostModel,
-    scores: Scores,
-    keep: Kept,
-    quantity: str,
-    groups: Mapping[str, Group],
-    offer: Callable[[Group, Kept], Cut | None],
-    wanted: Mapping[str, tuple[int, ...]] | None = None,
-) -> Iterator[Cut]:
-    """Offers in the order of their worth; tied groups follow one another at equal counts.
+def clusters(groups: tuple[Group, ...]) -> list[tuple[str, ...]]:
+    """Groups by what must keep equal counts, in forward order; most are alone."""
+    seen: set[str] = set()
+    result = []
+    for group in groups:
+        if group.name not in seen:
+            result.append((group.name, *(name for name in group.tied if name != group.name)))
+            seen.update(result[-1])
+    return result
 
-    An offer is only ever worth more after other cuts (its neighbours shrink, and so does what it saves), so the first
-    of the queue that was priced after the last cut is the least of all (lazy greedy, Minoux 1978).
-    """
-    now = dict(keep)
-    order = list(groups)
-    queue: list[tuple[float, int, int, Cut]] = []
-    step = 0
 
-    def push(name: str) -> None:
-        cut = offer(groups[name], now)
-        if cut is not None:
-            value = worth(model, scores, groups[name], now, cut, quantity)
-            heapq.heappush(queue, (value, order.index(name), step, cut))
+class Walk:
+    """A network that loses chunk after chunk."""
 
-    for name in order:
-        push(name)
-    while queue:
-        value, _, priced, cut = heapq.heappop(queue)
-        if priced < step or not set(cut.keep) < set(now[cut.group]):
-            push(cut.group)
-            continue
-        step += 1
-        for name in (cut.group, *model.record.by_name[cut.group].tied):
-            group = model.record.by_name[name]
-            if len(now[name]) <= len(cut.keep):
+    def __init__(
+        self,
+        model: CostModel,
+        meter: Quantity,
+        scores: Scores,
+        keep: Mapping[str, tuple[int, ...]],
+        wanted: Mapping[str, tuple[int, ...]] | None = None,
+        damage: Damage | None = None,
+    ) -> None:
+        self.model, self.meter, self.damage = model, meter, damage
+        groups = model.record.groups
+        raw = {g.name: score_values(g, scores) for g in groups}
+        values = {g.name: _living(raw[g.name], keep[g.name], wanted[g.name] if wanted else ()) for g in groups}
+        counts = {name: len(units) for name, units in keep.items()}
+        self.living = Living(model.record, values, counts, meter.further)
+        # Score that is left at every count: the last so many units in the order in which they leave.
+        self._left = {
+            name: np.concatenate([[0.0], np.cumsum(raw[name][order[::-1]])])
+            for name, order in self.living.order.items()
+        }
+        self.amount = meter.at(self.living.sizes)
+
+    def worth(self, names: tuple[str, ...], to: int) -> float | None:
+        """What a chunk of a group (or of a few that are tied) is worth for what it saves; None where it saves nothing.
+
+        By scores: the share of the group's remaining score that the chunk holds, over the share of the group's cost
+        that it saves, times how narrow the group already is. Where all units of a group score alike this is 1 for every
+        group of the dense network and rises as a group shrinks, so that all groups shrink at one pace: uniform pruning
+        is the neutral case, and only what scores say within a group departs from it. Raw scores are not compared
+        between groups: groups differ in what they sum over. The last factor breaks a tie: a layer's cost is a product
+        of two widths, and without it halving one of them twice is as good as halving each.
+
+        By damage: what is lost over what is saved, as it was measured.
+        """
+        saved = self.amount - self.meter.at(self.living.sizes_at(dict.fromkeys(names, to)))
+        here = self.living.counts[names[0]]
+        if self.damage is not None:
+            curve = self.damage[names[0]]
+            return float(curve[to] - curve[here]) / saved if saved > 1e-12 else None
+        held = float(
+            np.mean([(self._left[n][here] - self._left[n][to]) / max(self._left[n][here], 1e-30) for n in names])
+        )
+        hanging = max(sum(self.meter.hanging[name] for name in names), 1e-12)
+        value = held / max(saved / hanging, 1e-12) * len(self.living.order[names[0]]) / here
+        return value if saved > 1e-12 else None
+
+    def cheapest_first(
+        self, groups: list[tuple[str, ...]], offers: Callable[[tuple[str, ...]], Iterator[int]], saving: bool
+    ) -> Iterator[Cut]:
+        """Offers in the order of their worth; tied groups follow one another at equal counts.
+
+        An offer is only ever worth more after other cuts (its neighbours shrink, and so does what it saves), so the
+        first of the queue that was priced after the last cut is the least of all (lazy greedy, Minoux 1978).
+
+        Args:
+            offers: counts that a group may go to next, the best first.
+            saving: whether offers that save nothing are passed over.
+        """
+        queue: list[tuple[float, int, int, int]] = []
+        step = 0
+
+        def push(number: int) -> None:
+            for to in offers(groups[number]):
+                value = self.worth(groups[number], to)
+                if value is not None or not saving:
+                    heapq.heappush(queue, (np.inf if value is None else value, number, step, to))
+                    return
+
+        for number in range(len(groups)):
+            push(number)
+        while queue:
+            value, number, priced, to = heapq.heappop(queue)
+            if priced < step:
+                push(number)
                 continue
-            left = cut.keep
-            if name != cut.group:
-                values = living_scores(group, scores, now[name], wanted[name] if wanted else ())
-                left = keep_top(values, len(cut.keep), group.blocks)
-            removed = len(now[name]) - len(left)
-            now[name] = left
-            yield Cut(name, left, removed, value, model.price(now))
-        push(cut.group)
+            step += 1
+            for name in groups[number]:
+                removed = self.living.counts[name] - to
+                if removed <= 0:
+                    continue
+                self.living.move({name: to})
+                self.amount = self.meter.at(self.living.sizes)
+                cost = self.model.price_sizes(self._shared(self.living.sizes))
+                yield Cut(name, self.living.keep(name), removed, float(value), cost, self.amount)
+            push(number)
+
+    def _shared(self, sizes: FloatArray) -> FloatArray:
+        """The sizes that the cost model knows: the record's, and the last 1."""
+        return np.append(sizes[: len(self.model.record.extents)], 1.0) if self.meter.further else sizes
 
 
-def _narrower(
-    model: CostModel, group: Group, scores: Scores, keep: Kept, quantity: str, constraints: Constraints, chunks: int
-) -> Cut | None:
-    """The next chunk that `group` would lose on its way down; None when it is at its least width."""
-    width = len(keep[group.name])
-    legal = [w for w in legal_widths(group, constraints) if w < width]
-    if not legal:
-        return None
-    step = max(1, group.width // chunks)
-    to = max((w for w in legal if w <= width - step), default=legal[0])
-    left = keep_top(living_scores(group, scores, keep[group.name]), to, group.blocks)
-    after = model.price({**keep, group.name: left})
-    now = model.price(keep)
-    if after.share_of(model.dense)[quantity] >= now.share_of(model.dense)[quantity]:
-        return None
-    return Cut(group.name, left, width - to, 0.0, after)
-
-
-def _next(
-    group: Group, scores: Scores, keep: tuple[int, ...], wanted: tuple[int, ...], chunks: int
-) -> tuple[int, ...] | None:
-    """What `group` keeps after its next chunk on the way to `wanted`."""
-    if len(keep) <= len(wanted):
-        return None
-    size = max(group.step, group.width // chunks // group.step * group.step)
-    values = living_scores(group, scores, keep, wanted)
-    return keep_top(values, max(len(wanted), len(keep) - size), group.blocks)
-
-
-def living_scores(
-    group: Group, scores: Scores, keep: tuple[int, ...], wanted: tuple[int, ...] = ()
-) -> npt.NDArray[np.float64]:
+def _living(values: FloatArray, keep: tuple[int, ...], wanted: tuple[int, ...] = ()) -> FloatArray:
     """Scores with the units that are already gone below every other, and those that a plan keeps above."""
-    values = np.full(group.width, -np.inf)
-    values[list(keep)] = _values(group, scores)[list(keep)]
-    values[list(wanted)] = np.inf
-    return values
+    result = np.full(len(values), -np.inf)
+    result[list(keep)] = values[list(keep)]
+    result[list(wanted)] = np.inf
+    return result
 
 
-def _values(group: Group, scores: Scores) -> npt.NDArray[np.float64]:
+def score_values(group: Group, scores: Scores) -> FloatArray:
+    """(width,) scores of a group; all alike where there are none.
+
+    Raises:
+        PlanError: scores of another length.
+    """
     if group.name not in scores:
         return np.ones(group.width)
     values = np.asarray(scores[group.name], np.float64)

@@ -11,11 +11,12 @@ from hypothesis import strategies as hs
 
 import cpd
 from cpd.comb.comb import comb
+from cpd.comb.group import Group
 from cpd.comb.record import CombRecord
 from cpd.errors import PlanError
 from cpd.prune.cost import CostModel
 from cpd.prune.order import downwards
-from cpd.prune.plan import Constraints, plan_ratios
+from cpd.prune.plan import Constraints, keep_top, legal_widths, plan_ratios
 from cpd.prune.solve import plan_for_target
 
 
@@ -72,7 +73,7 @@ def test_hand_set_groups_are_not_touched() -> None:
 def test_a_target_that_cannot_be_met_says_by_how_much_and_why() -> None:
     of = record("test_resnet")
     plan = plan_for_target(of, scores(of, 0), {"macs": 0.05}, Constraints(max_ratio=0.3))
-    assert "above the target" in plan.shortfall
+    assert "the nearest that can is macs=" in plan.shortfall
     assert "max_ratio 0.3" in plan.shortfall
 
 
@@ -84,19 +85,34 @@ def test_targets_that_make_no_sense_are_refused(target: dict[str, float]) -> Non
 
 
 def test_the_queue_gives_what_trying_every_group_would() -> None:
-    """Lazy greedy against the plain loop that prices every group at every step."""
-    from cpd.prune.order import _narrower, worth
-
+    """Lazy greedy on sizes kept up to date, against a plain loop that prices every group's next chunk anew."""
     of = record("test_resnet")
-    model, given_scores = CostModel(of), scores(of, 1)
+    model, given_scores, chunks = CostModel(of), scores(of, 1), 8
     keep = {g.name: tuple(range(g.width)) for g in of.groups}
-    for number, cut in enumerate(downwards(model, given_scores, keep, "macs", Constraints(), 8)):
+
+    def share(kept: dict[str, tuple[int, ...]]) -> float:
+        return model.price(kept).macs / model.dense.macs
+
+    def offer(g: Group) -> tuple[float, str, tuple[int, ...]] | None:
+        here = keep[g.name]
+        legal = [w for w in legal_widths(g, Constraints()) if w < len(here)]
+        if not legal:
+            return None
+        to = max((w for w in legal if w <= len(here) - max(1, g.width // chunks)), default=legal[0])
+        values = np.full(g.width, -np.inf)
+        values[list(here)] = given_scores[g.name][list(here)]
+        left = keep_top(values, to, g.blocks)
+        gone = sorted(set(here) - set(left))
+        held = given_scores[g.name][gone].sum() / given_scores[g.name][list(here)].sum()
+        saved = share(keep) - share({**keep, g.name: left})
+        hanging = model.shares[g.name]["macs"]
+        return held / (saved / hanging) * g.width / len(here), g.name, left
+
+    for number, cut in enumerate(downwards(model, given_scores, keep, "macs", Constraints(), chunks)):
         if number == 25:
             break
-        best = min(
-            (worth(model, given_scores, g, keep, offer, "macs"), g.name)
-            for g in of.groups
-            if g.prunable and (offer := _narrower(model, g, given_scores, keep, "macs", Constraints(), 8))
-        )
+        best = min(found for g in of.groups if g.prunable and (found := offer(g)))
         assert cut.worth == pytest.approx(best[0])
+        assert (cut.group, cut.keep) == best[1:]
         keep[cut.group] = cut.keep
+        assert cut.cost == model.price(keep)
