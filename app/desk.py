@@ -1,21 +1,30 @@
-"""The plan that is being edited in this tab: its history in the session, its newest version on disk."""
+"""The plan that is being edited: its branches on disk, the draft that is shown, and every way to change it.
+
+Data flows one way: an edit becomes a step of the open branch, the branch and plan.json are written, the page is drawn
+from them. All tabs and a restarted app see the same; `plan.json` is what runs and the other screens read.
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from app import state
-from app.draft import Draft, History
-from cpd.errors import CpdError
-from cpd.files import replacing, write_json
-from cpd.prune.plan import Constraints, Plan, Scores
+from app import history, state
+from app.draft import Draft
+from app.history import Branch, Step
+from cpd.errors import CpdError, PlanError
+from cpd.files import replacing
+from cpd.prune.plan import Plan, Scores
 from cpd.runs.project import Project
 
-HISTORY, VERSION, SEEN = "plan.history", "plan.version", "plan.seen"
+OPEN, VERSION, SEEN, SHOWN, ERROR, SELECTED = "plan.open", "plan.version", "plan.seen", "plan.shown", "plan.error", "plan.selected"
+BRANCH = "branch"  # query string
+
+Edit = Callable[[Draft], Draft]
 
 
 @dataclass(frozen=True)
@@ -30,29 +39,44 @@ class Desk:
         return state.plan_path(self.project)
 
     @property
-    def held_path(self) -> Path:
-        """Which rows are held is no part of a plan; it lies beside it."""
-        return self.path.with_name("plan-held.json")
+    def folder(self) -> Path:
+        """Where the branches are."""
+        return state.folder(self.project) / "branches"
 
     @property
-    def history(self) -> History:
-        """This tab's history of this project's plan. It begins with the plan on disk; a plan that another tab or the
-        command line has written since is one more step, so undo leads back to what was here."""
-        key, mark = (self.project.id, self.comb.record.model), state.stamp(self.path)
-        kept = st.session_state.get(HISTORY)
-        if kept is None or kept[0] != key:
-            self._show(key, History((self._on_disk() or self._fresh(),)))
-        elif st.session_state.get(SEEN) != mark and mark is not None:
-            other = self._on_disk()
-            if other is not None:
-                self._show(key, kept[1].then(other))
-        st.session_state[SEEN] = mark
-        history: History = st.session_state[HISTORY][1]
-        return history
+    def model(self) -> str:
+        return self.comb.record.model
+
+    # What is shown ---------------------------------------------------------------------------------------------------
+
+    @property
+    def branch(self) -> Branch:
+        """The open branch as it is on disk. A plan that the command line has written since is one more step of it."""
+        file = history.current(self.folder) or history.MAIN
+        mark = (self.project.id, self.model, file, state.stamp(self.folder / f"{file}.json"))
+        kept = st.session_state.get(OPEN)
+        if kept is None or kept[0] != mark:
+            branch = self._read(file) or self._first()
+            self._show(branch)
+        seen = state.stamp(self.path)
+        if seen is not None and st.session_state.get(SEEN) != seen:
+            st.session_state[SEEN] = seen
+            branch = st.session_state[OPEN][1]
+            other = self._plan_on_disk()
+            if other is not None and other != replace(branch.now, held=other.held, floor=other.floor):
+                self.write(branch.then(replace(other, held=branch.now.held), "taken from plan.json, written elsewhere"))
+        found: Branch = st.session_state[OPEN][1]
+        return found
 
     @property
     def draft(self) -> Draft:
-        return self.history.now
+        return self.branch.now
+
+    @property
+    def version(self) -> int:
+        """Rises with every change that did not come from the table, which then starts from the new values."""
+        number: int = st.session_state.get(VERSION, 0)
+        return number
 
     def scores(self, criterion: str) -> Scores | None:
         """Scores by group, None where this criterion has not been scored."""
@@ -63,50 +87,151 @@ class Desk:
         draft = self.draft if draft is None else draft
         return draft.plan(self.comb.record, self.scores(draft.criterion))
 
-    def apply(self, draft: Draft) -> None:
-        """One step further: shown, and written to disk."""
-        self.move(self.history.then(draft))
+    def branches(self) -> list[Branch]:
+        """All branches of this model, the open one first; files that cannot be read are left out and left alone."""
+        now = self.branch
+        others = [self._read(path.stem) for path in history.files(self.folder) if path.stem != now.file]
+        return [now, *(branch for branch in others if branch is not None)]
 
-    def move(self, history: History) -> None:
-        """Show another draft of the history. Raises CpdError when the plan cannot be written; nothing is lost then."""
-        self._show((self.project.id, self.comb.record.model), history)
+    # What changes it -------------------------------------------------------------------------------------------------
+
+    def apply(self, draft: Draft, what: str = "edited", *, from_table: bool = False) -> None:
+        """One step further: shown, and written to disk."""
+        self.write(self.branch.then(draft, what), from_table=from_table)
+
+    def write(self, branch: Branch, *, from_table: bool = False) -> None:
+        """Show a branch as it is now and write it with its plan. Raises CpdError when the disk refuses; the screen shows
+        what is on disk then."""
+        plan = self.plan(branch.now)
+        history.save(self.folder, branch, self.model)
+        if history.current(self.folder) != branch.file:
+            history.make_current(self.folder, branch)
+        self._show(branch, quietly=from_table)
         with replacing(self.path) as file:  # another tab may be reading it
-            file.write(self.plan().to_json().encode())
-        write_json(self.held_path, sorted(history.now.held))
+            file.write(plan.to_json().encode())
         st.session_state[SEEN] = state.stamp(self.path)
 
-    @property
-    def version(self) -> int:
-        """Rises with every change, so that the table starts from the new values and not from old edits on top."""
-        number: int = st.session_state.get(VERSION, 0)
-        return number
+    def open(self, file: str) -> None:
+        """Make another branch the open one."""
+        branch = self._read(file)
+        if branch is None:
+            raise PlanError(f"there is no branch {file!r} of this plan any more.")
+        self.write(branch)
 
-    def _show(self, key: tuple[str, str], history: History) -> None:
-        st.session_state[HISTORY] = (key, history)
-        st.session_state[VERSION] = self.version + 1
+    def start_branch(self, name: str) -> None:
+        """A new branch that begins where the open one is, with its history so far."""
+        name = name.strip()
+        if not name:
+            raise PlanError("a branch needs a name.")
+        if any(branch.name == name for branch in self.branches()):
+            raise PlanError(f"there is a branch {name!r} already; choose another name.")
+        now = self.branch
+        if not (self.folder / f"{now.file}.json").exists():
+            history.save(self.folder, now, self.model)  # nothing was done in it yet, so it is not on disk
+        begun = now.steps[: now.position + 1]
+        self.write(Branch(name, begun, len(begun) - 1, "", history.new_file(self.folder, name)))
 
-    def _fresh(self) -> Draft:
-        """Nothing is cut yet; the first criterion that has been scored ranks the units."""
-        scored = state.scores(self.project, self.comb)
-        best = next((name for name in ("fisher", "taylor", "l2", *scored) if name in scored), "")
-        return Draft(criterion=best)
+    def note(self, text: str) -> None:
+        """What the user writes about the open branch."""
+        self.write(replace(self.branch, note=text.strip()), from_table=True)
 
-    def _on_disk(self) -> Draft | None:
-        plan = state.plan(self.project, self.comb)
-        if plan is None:
+    def delete(self, file: str) -> None:
+        """Delete a branch that is not open."""
+        if file != self.branch.file:
+            (self.folder / f"{file}.json").unlink(missing_ok=True)
+
+    # Between disk and session ----------------------------------------------------------------------------------------
+
+    def _show(self, branch: Branch, quietly: bool = False) -> None:
+        mark = (self.project.id, self.model, branch.file, state.stamp(self.folder / f"{branch.file}.json"))
+        st.session_state[OPEN] = (mark, branch)
+        if not quietly:
+            st.session_state[VERSION] = self.version + 1
+
+    def _read(self, file: str) -> Branch | None:
+        mark = state.stamp(self.folder / f"{file}.json")
+        if mark is None or Path(mark[0]).parent != self.folder:
             return None
         try:
-            held = frozenset(json.loads(self.held_path.read_text())) & set(self.comb.names)
-        except (OSError, ValueError, TypeError):
-            held = frozenset()
-        return Draft.of(plan, frozenset(held))
+            return _branch(mark, self.model)
+        except CpdError:
+            return None
+
+    def _first(self) -> Branch:
+        """Where there is no branch yet: the plan on disk, else nothing cut and units ranked by the first criterion."""
+        draft = self._plan_on_disk()
+        what = "taken from plan.json" if draft else "nothing cut yet"
+        if draft is None:
+            scored = state.scores(self.project, self.comb)
+            draft = Draft(criterion=next((name for name in ("fisher", "taylor", "l2", *scored) if name in scored), ""))
+        taken = {path.stem for path in history.files(self.folder)}
+        file = history.MAIN if history.MAIN not in taken else history.new_file(self.folder, history.MAIN)
+        return Branch(file, (Step(draft, what),), file=file)
+
+    def _plan_on_disk(self) -> Draft | None:
+        plan = state.plan(self.project, self.comb)
+        return None if plan is None else Draft.of(plan)
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _branch(mark: state.Stamp, model: str) -> Branch | None:
+    return history.load(Path(mark[0]), model)
+
+
+def follow_link(desk: Desk) -> None:
+    """Open the branch that a link names, once: afterwards the address follows what is open."""
+    asked, shown = st.query_params.get(BRANCH), st.session_state.get(SHOWN)
+    now = desk.branch
+    if asked and asked not in (shown, now.file):
+        try:
+            desk.open(asked)
+            now = desk.branch
+        except CpdError as error:
+            say(error)
+    if st.query_params.get(BRANCH) != now.file:
+        st.query_params[BRANCH] = now.file
+    st.session_state[SHOWN] = now.file
+
+
+def attempt(action: Callable[..., Any], *arguments: Any) -> None:
+    """Do what a widget asks, as its callback; what does not fit is said on the page and changes nothing."""
+    try:
+        action(*arguments)
+    except CpdError as error:
+        say(error)
 
 
 def say(error: CpdError) -> None:
     """Keep an error of a callback for the page that is drawn next."""
-    st.session_state["plan.error"] = str(error)
+    st.session_state[ERROR] = str(error)
 
 
-def replace_choices(draft: Draft, criterion: str, constraints: Constraints) -> Draft:
-    """The draft with other units chosen and other widths allowed; a ratio asked for stays what it was."""
-    return replace(draft, criterion=criterion, constraints=constraints)
+def said() -> str:
+    """The error that a callback left, once."""
+    text: str = st.session_state.pop(ERROR, "")
+    return text
+
+
+# The selection: groups that the next bulk action is for ---------------------------------------------------------------
+
+
+def selected(comb: state.Combed) -> list[str]:
+    """Selected groups in forward order."""
+    chosen = st.session_state.get(SELECTED, frozenset())
+    return [group.name for group in comb.record.groups if group.prunable and group.name in chosen]
+
+
+def select(names: Iterable[str]) -> None:
+    """These groups and no others. The table begins anew: its ticks may say otherwise."""
+    st.session_state[SELECTED] = frozenset(names)
+    st.session_state[VERSION] = st.session_state.get(VERSION, 0) + 1
+
+
+def pick(ticks: Mapping[str, bool], comb: state.Combed) -> None:
+    """Add groups to the selection or take them out, as ticked in the table. A tick at a locked group is taken back."""
+    chosen = set(st.session_state.get(SELECTED, frozenset()))
+    for name, on in ticks.items():
+        (chosen.add if on else chosen.discard)(name)
+    st.session_state[SELECTED] = frozenset(chosen)
+    if any(on and not comb.record.by_name[name].prunable for name, on in ticks.items()):
+        select(selected(comb))

@@ -18,6 +18,10 @@ DOING = {
     "doctor": "Doctor: trial cuts of every group, forward, backward, saved and opened again",
     "measure": "Measuring the dense model: accuracy and latency",
     "score": "Scoring every unit",
+    "trial": "Measuring the plan: cut for real, not trained",
+    "profile": "Profiling latency: timing every operator at several widths",
+    "sense": "Cutting every group alone and measuring what is left",
+    "attribute": "Explaining images",
     "distill": "Pruning while distilling",
     "train": "Training",
 }

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import synthetic
-from hypothesis import given
-from hypothesis import strategies as hs
 
-from app.draft import LONGEST, Draft, History, rows
+from app.draft import Draft, rows
 from cpd.errors import PlanError
 from cpd.prune.cost import CostModel
 from cpd.prune.plan import Constraints
@@ -23,6 +21,20 @@ def test_a_typed_ratio_is_held_and_out_of_range_is_drawn_in():
     assert draft.ratios == {NAMES[0]: 0.25, NAMES[2]: 1.0}
     assert draft.held == {NAMES[0], NAMES[2]}
     assert draft.edited({NAMES[0]: {"held": False}}).held == {NAMES[2]}
+
+
+def test_nothing_asked_for_and_a_ratio_of_zero_are_one_draft():
+    assert Draft().uniform(RECORD, 0.5).uniform(RECORD, 0.0) == Draft()
+    assert Draft.of(Draft().plan(RECORD, None)) == Draft()
+
+
+def test_bulk_edits_pass_over_what_is_locked_and_hold_what_they_set():
+    draft = Draft().put(RECORD, NAMES[:3], 0.5)
+    assert (draft.ratios, draft.held) == ({NAMES[0]: 0.5, NAMES[2]: 0.5}, {NAMES[0], NAMES[2]})
+    scaled = draft.hold(RECORD, NAMES, False).scaled(RECORD, NAMES, 3.0)
+    assert (scaled.ratios, scaled.held) == ({NAMES[0]: 1.0, NAMES[2]: 1.0}, {NAMES[0], NAMES[2]})
+    assert draft.reset(NAMES[:1]) == Draft().put(RECORD, [NAMES[2]], 0.5)
+    assert draft.hold(RECORD, NAMES, True).held == {NAMES[0], NAMES[2], NAMES[3]}
 
 
 def test_uniform_leaves_held_and_locked_rows_alone():
@@ -66,31 +78,3 @@ def test_rows_put_requested_and_granted_side_by_side_with_the_reason():
     assert by_name[NAMES[1]].reason.startswith("locked")
     assert by_name[NAMES[2]].granted == 0.5
     assert "multiple of 8" in by_name[NAMES[2]].reason
-
-
-@given(hs.lists(hs.sampled_from(["edit", "undo", "redo"]), max_size=40))
-def test_undo_and_redo_walk_one_line_of_drafts(actions: list[str]):
-    history, past, future = History((Draft(),)), [], []
-    for number, action in enumerate(actions):
-        now = history.now
-        if action == "edit":
-            history = history.then(Draft(ratios={NAMES[0]: number / 100, "": number}))
-            past, future = [*past, now], []
-        elif action == "undo":
-            history = history.undo()
-            if past:
-                future, past = [now, *future], past[:-1]
-        else:
-            history = history.redo()
-            if future:
-                past, future = [*past, now], future[1:]
-        assert (history.can_undo, history.can_redo) == (bool(past), bool(future))
-
-
-def test_history_is_bounded_and_an_edit_that_changes_nothing_is_none():
-    history = History((Draft(),))
-    assert history.then(Draft()) is history
-    for number in range(LONGEST + 50):
-        history = history.then(Draft(ratios={NAMES[0]: number / 1000}))
-    assert len(history.drafts) == LONGEST
-    assert history.position == LONGEST - 1

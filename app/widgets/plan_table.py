@@ -1,0 +1,142 @@
+"""The plan as a table to type into: search, filter, ratio and hold of every group."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import desk as desks
+from app import palette, state
+from app.charts.ratios import Ratio
+from app.desk import Desk
+from app.draft import Draft
+from app.outlook import Knowledge
+from app.widgets import chrome
+from app.widgets.plan_selection import named
+
+FIND, SHOW = "find", "show"  # query string
+ALL = "All"
+SHOWS = (ALL, "Cut", "Held", "Differs", "Locked", "Selected")
+COLUMNS_LOCKED = ["group", "units", "granted", "kept", "macs", "params", "latency", "curve", "alone", "reason"]
+
+
+def table(desk: Desk, known: Knowledge, lines: Sequence[Ratio]) -> None:
+    find, show, button = st.columns([3, 5, 2], gap="small", vertical_alignment="bottom")
+    words = find.text_input("Find groups", key=FIND, type="search", bind="query-params", placeholder="part of a name, or layer3.*conv?",
+                            icon=":material/search:", live=True)  # fmt: skip
+    which = show.segmented_control("Show", SHOWS, default=ALL, key=SHOW, required=True, bind="query-params") or ALL
+    shown = visible(lines, words or "", which, desk.draft.held, frozenset(desks.selected(desk.comb)))
+    names = [line.group for line in shown]
+    button.button(f"Select the {len(names)} shown", key="plan.select.shown", icon=":material/select_all:", disabled=not names, width="stretch",
+                  on_click=lambda: desks.select(line.group for line in shown if line.prunable))  # fmt: skip
+    if not shown:
+        chrome.note("No group is like that", "Clear the search or show all groups.", "search_off")
+        return
+    # Rows are known by position, so another set of rows is another table.
+    key = f"plan.table.{desk.version}.{zlib.crc32('|'.join(names).encode())}"
+    frame = framed(shown, desk.draft.held, desk.comb, known)
+    st.data_editor(frame, key=key, hide_index=True, disabled=[name for name in COLUMNS_LOCKED if name in frame], on_change=from_table, args=(desk, key, names),
+                   height=chrome.table_height(len(frame), 18), column_config=columns(known), alt="Plan: requested and granted ratio of every group")  # fmt: skip
+    st.caption("Type, or paste a column of percentages; Ctrl+D fills a marked range down. What is typed is held until you release it.")
+
+
+def visible(lines: Sequence[Ratio], words: str, which: str, held: frozenset[str], chosen: frozenset[str]) -> list[Ratio]:
+    """The rows to show: every word (or pattern) must fit the name, and the row must be of the kind asked for."""
+    kinds = {
+        "Cut": lambda line: line.kept < line.width,
+        "Held": lambda line: line.group in held,
+        "Differs": lambda line: abs(line.granted - line.requested) > 1e-9,
+        "Locked": lambda line: not line.prunable,
+        "Selected": lambda line: line.group in chosen,
+    }
+    kind = kinds.get(which, lambda line: True)
+    return [line for line in lines if kind(line) and all(_fits(word, line.group) for word in words.lower().split())]
+
+
+def _fits(word: str, name: str) -> bool:
+    return fnmatchcase(name.lower(), f"*{word}*")
+
+
+def framed(lines: Sequence[Ratio], held: frozenset[str], comb: state.Combed, known: Knowledge) -> pd.DataFrame:
+    """One row a group; columns that need a profile or a scan are there once those are."""
+    shares = comb.cost.shares
+    chosen = frozenset(desks.selected(comb))
+    data: dict[str, list[Any]] = {
+        "pick": [line.group in chosen for line in lines],
+        "group": [line.group for line in lines],
+        "units": [line.width for line in lines],
+        "requested": [100 * line.requested for line in lines],
+        "granted": [line.granted for line in lines],
+        "kept": [line.kept for line in lines],
+        "held": [line.group in held for line in lines],
+    }
+    if known.accuracy is not None:
+        data["curve"] = [known.curves.get(line.group) for line in lines]
+        data["alone"] = [known.drop_alone(line.group, line.kept) for line in lines]
+    data["macs"] = [shares[line.group]["macs"] for line in lines]
+    if known.latency is not None:
+        data["latency"] = [known.latency_shares[line.group] for line in lines]
+    data["params"] = [shares[line.group]["params"] for line in lines]
+    data["reason"] = [f"locked: {line.reason}" if not line.prunable and not line.reason.startswith("locked") else line.reason for line in lines]
+    return pd.DataFrame(data)
+
+
+def columns(known: Knowledge) -> dict[str, Any]:
+    made = st.column_config
+    metric = known.sensitivity.metric if known.sensitivity else ""
+    return {
+        "pick": made.CheckboxColumn("", pinned=True, width=36, help="Select the group, as a brush over the chart does."),
+        "group": made.TextColumn("Group", pinned=True),
+        "units": made.NumberColumn("Units", width=60, help=chrome.TERMS["unit"]),
+        "requested": made.NumberColumn("Asked for", format="%.1f %%", min_value=0.0, max_value=100.0, required=True, width=90,
+                                       help="Percent of the units to cut. " + chrome.TERMS["ratio"]),
+        "granted": made.ProgressColumn("Granted", format="percent", min_value=0, max_value=1, color=palette.CUT, width=110, help=chrome.TERMS["granted"]),
+        "kept": made.NumberColumn("Kept", width=60, help="Units that stay."),
+        "held": made.CheckboxColumn("Hold", width=60, help="Presets, the solver and the slider for all leave this row alone."),
+        "curve": made.LineChartColumn("Sensitivity", y_min=0.0, y_max=1.0, width=110, color=palette.KEPT,
+                                      help=f"Measured {metric or 'accuracy'} with this group alone cut, from its full width (left) to its narrowest (right)."),
+        "alone": made.NumberColumn("Alone", format="%.1f pts", width=80, help="Estimated change of accuracy if this group alone were cut as granted."),
+        "macs": made.NumberColumn("MACs", format="percent", width=80, help=chrome.TERMS["share"]),
+        "latency": made.NumberColumn("Latency", format="percent", width=80, help="Estimated share of the time that hangs on the group. " + chrome.TERMS["share"]),
+        "params": made.NumberColumn("Parameters", format="percent", width=90, help=chrome.TERMS["share"]),
+        "reason": made.TextColumn("Why granted differs", width="large"),
+    }  # fmt: skip
+
+
+def from_table(desk: Desk, key: str, names: Sequence[str]) -> None:
+    edits = {names[row]: cells for row, cells in st.session_state[key]["edited_rows"].items() if row < len(names)}
+    desks.attempt(lambda: typed(desk, edits))
+
+
+def typed(desk: Desk, edits: Mapping[str, Mapping[str, Any]]) -> None:
+    """Apply what stands in edited cells. The browser keeps its edits on top of the table, so earlier ones come again;
+    the table is begun anew only where the plan came out otherwise than typed."""
+    picked = {group: bool(cells["pick"]) for group, cells in edits.items() if "pick" in cells}
+    if picked:
+        desks.pick(picked, desk.comb)
+    before = desk.draft
+    after = before.edited({group: new for group, cells in edits.items() if (new := _new(before, group, cells))})
+    as_typed = all(not _new(after, group, cells) for group, cells in edits.items())
+    changed = sorted(group for group in edits if (before.ratios.get(group), group in before.held) != (after.ratios.get(group), group in after.held))
+    if not changed:
+        return
+    ratios = {after.ratios.get(group, 0.0) for group in changed}
+    to = f" set to {ratios.pop():.1%}" if len(ratios) == 1 and any(before.ratios.get(g) != after.ratios.get(g) for g in changed) else " edited"
+    desk.apply(after, named(changed) + to, from_table=as_typed)
+
+
+def _new(draft: Draft, group: str, cells: Mapping[str, Any]) -> dict[str, Any]:
+    """Those cells that say something else than the draft; a ratio as a share."""
+    found: dict[str, Any] = {}
+    if cells.get("requested") is not None:
+        ratio = min(1.0, max(0.0, float(cells["requested"]) / 100))
+        if ratio != draft.ratios.get(group, 0.0):
+            found["requested"] = ratio
+    if "held" in cells and bool(cells["held"]) != (group in draft.held):
+        found["held"] = bool(cells["held"])
+    return found

@@ -1,0 +1,43 @@
+"""Above the plan: which branch is open, its note, and the way back and forth."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import desk as desks
+from app.desk import Desk
+
+
+def toolbar(desk: Desk) -> None:
+    branch, branches = desk.branch, desk.branches()
+    names = {each.file: each.name for each in branches}
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
+        st.session_state["plan.branch"] = branch.file
+        st.selectbox("Branch", sorted(names), key="plan.branch", format_func=lambda file: names.get(file, file), width=220,
+                     on_change=lambda: desks.attempt(desk.open, st.session_state["plan.branch"]),
+                     help="Every branch is a plan of its own with its own history. The open one is what runs take.")  # fmt: skip
+        with st.popover("New branch", icon=":material/call_split:", help="Try something else; this branch stays as it is."):
+            st.text_input("Name", key="plan.branch.name", max_chars=60, placeholder="e.g. gentle on stage 4")
+            st.button("Start it here", key="plan.branch.new", type="primary", on_click=_start, args=(desk,))
+        with st.popover("Note" if not branch.note else "Note ·", icon=":material/sticky_note_2:", help=branch.note or "What this branch is about."):
+            st.session_state["plan.note"] = branch.note
+            st.text_area("Note on this branch", key="plan.note", max_chars=4000, height=140, on_change=lambda: desks.attempt(desk.note, st.session_state["plan.note"]))
+        last = branch.steps[branch.position].what
+        ahead = branch.steps[branch.position + 1].what if branch.can_redo else ""
+        st.button("Undo", icon=":material/undo:", shortcut="Ctrl+Z", key="plan.undo", disabled=not branch.can_undo, on_click=step, args=(desk, False),
+                  help=f"Take back: {last}" if branch.can_undo else None)  # fmt: skip
+        st.button("Redo", icon=":material/redo:", shortcut="Ctrl+Y", key="plan.redo", disabled=not branch.can_redo, on_click=step, args=(desk, True),
+                  help=f"Do again: {ahead}" if ahead else None)  # fmt: skip
+    if branch.note:
+        st.caption(f":material/sticky_note_2: {branch.note}")
+
+
+def step(desk: Desk, forward: bool) -> None:
+    """Undo or redo, as the callback of a button."""
+    branch = desk.branch
+    desks.attempt(desk.write, branch.redo() if forward else branch.undo())
+
+
+def _start(desk: Desk) -> None:
+    desks.attempt(desk.start_branch, st.session_state["plan.branch.name"])
+    st.session_state["plan.branch.name"] = ""

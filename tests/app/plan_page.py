@@ -1,0 +1,40 @@
+"""What tests of the Plan screen do with it: read its tiles, type into its table, and look at what it saved."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
+
+from cpd.prune.plan import Plan
+from cpd.runs.project import project_folder
+
+
+def texts(at, *kinds: str) -> str:
+    """Everything that these kinds of elements say."""
+    return "\n".join(str(element.value) for kind in kinds for element in getattr(at, kind))
+
+
+def metric(at, label: str):
+    return next(element for element in at.metric if element.label.startswith(label))
+
+
+def saved(home: Path, project) -> Plan:
+    return Plan.load(project_folder(home, project.id) / "plan.json")
+
+
+def edit(at, *rows: tuple[int, dict[str, object]]):
+    """What the browser sends when cells are typed: everything since the table was begun, row by row. AppTest has no
+    call for it, so the message is made here: assigning the session key would not run the callback."""
+    states = WidgetStates()
+    state = states.widgets.add()
+    state.id = at.data_editor[0].proto.id
+    state.string_value = json.dumps({"edited_rows": dict(rows), "added_rows": [], "deleted_rows": []})
+    return at._run(states)
+
+
+def select(at, *names: str):
+    """What brushing the chart leaves; AppTest has no mouse."""
+    at.session_state["plan.selected"] = frozenset(names)
+    return at.run()
