@@ -13,7 +13,7 @@ from cpd.errors import RunError
 from cpd.runs.workspace import check_id
 
 SCHEMA = 1
-KINDS = ("comb", "doctor", "score", "measure", "train", "distill", "profile", "trial", "attribute", "export")
+KINDS = ("comb", "doctor", "score", "measure", "train", "distill", "profile", "trial", "attribute", "export", "sense")
 
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")  # a module name, nothing that could lead out of a package
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?|xpu(:\d+)?")

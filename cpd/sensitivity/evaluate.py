@@ -1,0 +1,168 @@
+"""The metric of one cut network after another, on the same images, from where each of them leaves the dense one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.fx import GraphModule
+
+from cpd.measure.recalibrate import CumulativeNorm, live_norms, recalibrate
+from cpd.sensitivity.frontier import Frontier
+from cpd.sensitivity.interval import FloatArray, Z
+from cpd.sensitivity.judge import Verdict, judge_for
+from cpd.sensitivity.split import Split, split
+from cpd.sensitivity.walk import Walker
+from cpd.tasks.task import Batch, Task
+
+FEWEST = 256  # images at the least: fewer say too little of their own spread
+_OF_DROP = 0.1  # a drop need not be known better than to a tenth of itself
+
+
+@dataclass(frozen=True)
+class Enough:
+    """When no further image is needed.
+
+    Attributes:
+        tolerance: half of a 90 % interval against evaluating all images; 0 for all of them.
+        floor: a value that is clearly below needs no further precision.
+    """
+
+    tolerance: float
+    floor: float
+
+    def __call__(self, verdict: Verdict, dense: float) -> bool:
+        off = Z * verdict.spare
+        wide = max(self.tolerance, _OF_DROP * abs(dense - verdict.value))
+        return self.tolerance > 0 and (off <= wide or verdict.value + off < self.floor)
+
+
+class Evaluator:
+    """Evaluates cut networks of one dense network.
+
+    Args:
+        dense: the dense network as surgery gives it, on `device`; its batch-norm statistics are taken anew.
+        calibration: images to take statistics from, in batches.
+        held_out: images and targets to evaluate on, in batches, in random order.
+        room: bytes for what is kept between networks.
+        progress: told of the dense network's passes.
+
+    Attributes:
+        verdict: of the dense network on all images, its statistics taken anew.
+        untouched: its metric with the statistics that it came with.
+        images: how many there are.
+    """
+
+    def __init__(
+        self,
+        dense: GraphModule,
+        task: Task,
+        calibration: Sequence[Tensor],
+        held_out: Sequence[Batch],
+        device: torch.device,
+        room: int,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._task, self._device, self._held_out = task, device, held_out
+        self._judge = judge_for(task, device)
+        self._dense = Walker(dense)
+        self._norms = bool(live_norms(dense))
+        self.images = sum(len(targets) for _, targets in held_out)
+        passes = 2 * len(held_out) if self._norms else len(held_out)
+        done = 0
+
+        def rows(calls: list[list[Tensor]]) -> FloatArray:
+            nonlocal done
+            found = []
+            for images, targets in held_out:
+                recorder = _Recorder(dense)
+                outputs = task.predict(recorder, images.to(device))
+                task.check(outputs)
+                found.append(self._judge.rows(outputs, targets))
+                calls.append(recorder.seen)
+                done += 1
+                if progress:
+                    progress(done, passes)
+            return np.concatenate(found)
+
+        with torch.no_grad():
+            calls: list[list[Tensor]] = []
+            as_it_came = rows(calls)
+            self._rows = as_it_came
+            if self._norms:
+                recalibrate(dense, calibration)
+                calls = []
+                self._rows = rows(calls)
+        self.verdict = self._judge.verdict(self._rows, self._rows)
+        self.untouched = self._judge.verdict(as_it_came, as_it_came).value
+        self._calls = [len(each) for each in calls]
+        images = [each.to(device) for each in calibration] if self._norms else []
+        count = sum(len(each) for each in images)
+        share = int(room * count / (count + self.images))
+        self._calibration = Frontier(self._dense, images, True, share)
+        self._evaluation = Frontier(self._dense, [call for each in calls for call in each], False, room - share)
+
+    def split(self, module: GraphModule) -> Split:
+        """A cut network, on the device, beside the dense one."""
+        return split(self._dense, module)
+
+    def advance(self, splits: Sequence[Split]) -> None:
+        """Bring the images to where these networks begin to differ from the dense one."""
+        with torch.no_grad():
+            self._calibration.advance(splits)
+            self._evaluation.advance(splits)
+
+    def __call__(self, each: Split, enough: Enough, check: Callable[[], None] = lambda: None) -> tuple[Verdict, int]:
+        """The verdict on a cut network that `advance` was told of, and the number of images behind it.
+
+        Args:
+            check: called between batches; may raise to end the evaluation.
+        """
+        with torch.no_grad():
+            norm = CumulativeNorm()
+            for number in range(len(self._calibration.passages)):
+                self._calibration.outputs(each, number, norm)
+                check()
+            rows: list[FloatArray] = []
+            call = images = 0
+            for number, (pictures, targets) in enumerate(self._held_out):
+                replay = _Replay(self._evaluation, each, call)
+                outputs = self._task.predict(replay, pictures.to(self._device))
+                call += self._calls[number]
+                rows.append(self._judge.rows(outputs, targets))
+                images += len(targets)
+                check()
+                if images >= FEWEST and images < self.images:
+                    verdict = self._judge.verdict(self._rows, np.concatenate(rows))
+                    if enough(verdict, self.verdict.value):
+                        return verdict, images
+            return self._judge.verdict(self._rows, np.concatenate(rows)), images
+
+
+class _Recorder(nn.Module):
+    """The dense network, remembering what it was called with: a task may call it more than once for a batch."""
+
+    def __init__(self, dense: nn.Module) -> None:
+        super().__init__()
+        self.dense = dense
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Any:
+        self.seen.append(images)
+        return self.dense(images)
+
+
+class _Replay(nn.Module):
+    """A cut network that answers the calls that the dense one was given, in the same order."""
+
+    def __init__(self, frontier: Frontier, each: Split, call: int) -> None:
+        super().__init__()
+        self._frontier, self._split, self._call = frontier, each, call
+
+    def forward(self, images: Tensor) -> Any:
+        self._call += 1
+        return self._frontier.outputs(self._split, self._call - 1)
