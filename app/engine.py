@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from cpd.runs import launcher, supervisor
+from cpd.runs import control, supervisor
 from cpd.runs.project import Project
 from cpd.runs.store import Event, Run, Series, Store
 from cpd.runs.workspace import database, open_workspace, run_folder
@@ -34,7 +34,7 @@ def store() -> Store:
 
 def submit(project: Project, kind: str, options: Mapping[str, Any], seed: int = 0) -> str:
     """Queue a run of this project; its id."""
-    return launcher.submit(state.workspace(), project.spec(kind, seed, options))
+    return control.submit(state.workspace(), project.spec(kind, seed, options))
 
 
 def submit_again(project: Project, kind: str, options: Mapping[str, Any]) -> None:
@@ -70,7 +70,7 @@ def active(project: Project, kinds: Sequence[str]) -> list[Run]:
 
 
 def stop(run: str) -> None:
-    launcher.stop(state.workspace(), run)
+    control.stop(state.workspace(), run)
 
 
 def metrics(run: str) -> dict[str, Series]:

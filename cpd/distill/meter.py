@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
+from typing import Any
 
+import torch
 from torch import Tensor
 
-from cpd.errors import RunError
+from cpd.errors import Diverged
 
 
 class Meter:
@@ -29,16 +32,30 @@ class Meter:
         """After a pause that is not training: an evaluation, a checkpoint."""
         self._since = time.perf_counter()
 
+    def check(self, step: int) -> None:
+        """Raises Diverged: a loss since the last reading is not a number."""
+        if any(not math.isfinite(float(total)) for total in self._sums.values()):
+            raise Diverged(f"The loss is no longer finite at step {step}; lower lr (now {self._rate:g}).")
+
     def read(self, step: int) -> dict[str, float]:
         """Means since the last reading, under the names that runs record.
 
         Raises:
-            RunError: a loss is not a number any more.
+            Diverged: a loss is not a number any more.
         """
+        self.check(step)
         values = {name: float(total) / self._steps for name, total in self._sums.items()}
-        if any(not math.isfinite(value) for value in values.values()):
-            raise RunError(f"the loss is no longer finite at step {step}; lower lr (now {self._rate:g}).")
         values |= {"train/lr": self._rate, "train/images_per_s": self._images / (time.perf_counter() - self._since)}
         self._sums, self._steps, self._images = {}, 0, 0
         self.restart_clock()
         return values
+
+    def state(self) -> dict[str, Any]:
+        """What has been added since the last reading, for a checkpoint."""
+        return {"sums": {name: total.detach().clone() for name, total in self._sums.items()}, "steps": self._steps}
+
+    def load(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """The clock starts anew: the speed shown is that of the images seen since."""
+        self._sums = {name: total.to(device) for name, total in state["sums"].items()}
+        self._steps, self._images = int(state["steps"]), 0
+        self.restart_clock()

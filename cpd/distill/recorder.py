@@ -14,7 +14,7 @@ class Recorder(Protocol):
         ...
 
     def event(self, step: int, kind: str, text: str, **data: Any) -> None:
-        """Something happened: "cut", "eval", "checkpoint", "note", "stop", "finish"."""
+        """Something happened: "cut", "undo", "eval", "note", "stop", "finish"."""
         ...
 
     def progress(self, step: int, total: int) -> None: ...
@@ -23,8 +23,9 @@ class Recorder(Protocol):
         """Asked before every step: save and return?"""
         ...
 
-    def save(self, state: Any, step: int) -> None:
-        """Keep a checkpoint: nested dicts and lists of tensors, numbers and text, to be restored exactly."""
+    def save(self, state: Any, step: int, note: Mapping[str, Any] | None = None) -> None:
+        """Keep a checkpoint: nested dicts and lists of tensors, numbers and text, to be restored exactly. One with a
+        note is a place to go back to, and is not dropped for newer ones."""
         ...
 
     def load(self) -> Any | None:
@@ -47,7 +48,7 @@ class Silent:
     def should_stop(self) -> bool:
         return False
 
-    def save(self, state: Any, step: int) -> None:
+    def save(self, state: Any, step: int, note: Mapping[str, Any] | None = None) -> None:
         return
 
     def load(self) -> Any | None:

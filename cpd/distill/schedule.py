@@ -7,14 +7,16 @@ resumed run cuts as the uninterrupted one does.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from cpd.comb.record import CombRecord
 from cpd.errors import PlanError
 from cpd.prune.cost import CostModel
 from cpd.prune.order import Cut, Kept, downwards, towards
-from cpd.prune.plan import Constraints, GroupPlan, Plan, Scores
-from cpd.prune.solve import check_target
+from cpd.prune.plan import Constraints, GroupPlan, Plan, Scores, keep_top
+from cpd.prune.solve import SHARES, check_target
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Schedule:
         target: e.g. {"macs": 0.25}, reached by the scores that each cut is given.
         events: cuts in all.
         constraints: of a target's widths; a plan brings what it needs.
+        cost: share of the dense cost that the network has before the first cut.
+        keep: what it has then; None for everything. A plan gets the widths it asks for out of these units.
+
+    Raises:
+        PlanError: the plan or the target does not fit, or is met already.
     """
 
     def __init__(
@@ -48,12 +55,16 @@ class Schedule:
         chunks: int = 16,
         constraints: Constraints = Constraints(),
         criterion: str = "",
+        cost: float = 1.0,
+        keep: Mapping[str, tuple[int, ...]] | None = None,
     ) -> None:
         if (plan is None) == (target is None):
             raise PlanError("pruning needs either a plan or a target such as macs=0.25.")
         if plan is not None:
             plan.check(record)
             plan.check_locks(record)
+            if keep is not None:
+                plan = within(plan, record, keep)
         self.record, self.plan, self.chunks, self.constraints, self.criterion = (
             record,
             plan,
@@ -64,7 +75,13 @@ class Schedule:
         self.model = CostModel(record)
         self.events = max(1, events)
         self.target = dict(target) if target else {}
-        self.quantity, self.share = check_target(target) if target else ("macs", self._share_of_plan())
+        self.quantity, self.share = check_target(target, SHARES) if target else ("macs", self._share_of_plan())
+        self.cost = cost
+        if keep is not None and self.done(dict(keep)):
+            raise PlanError(
+                f"the checkpoint has {cost:.1%} of the dense model's {self.quantity} left, and what is asked for is "
+                f"{self.share:.1%}; ask for less, or go back further."
+            )
 
     def whole(self) -> Kept:
         """The dense network."""
@@ -72,26 +89,53 @@ class Schedule:
 
     def goal(self, event: int) -> float:
         """Share of the dense cost after cut number `event`, counted from 1."""
-        return float(self.share ** (min(event, self.events) / self.events))
+        if self.share >= self.cost:
+            return self.share
+        return float(self.cost * (self.share / self.cost) ** (min(event, self.events) / self.events))
+
+    @property
+    def stride(self) -> float:
+        """Factor of the cost from one cut to the next."""
+        return float(min(1.0, self.share / self.cost) ** (1 / self.events))
+
+    def done(self, keep: Kept) -> bool:
+        """Whether nothing is left to cut."""
+        return keep == self.plan.keep if self.plan is not None else self.reached(keep) <= self.share + 1e-12
 
     def reached(self, keep: Kept) -> float:
         """Share of the dense cost that a network costs, in the quantity of the target (MACs for a plan)."""
         return self.model.price(keep).share_of(self.model.dense)[self.quantity]
 
-    def after(self, event: int, keep: Kept, scores: Scores) -> Kept:
-        """What the student keeps after cut number `event`, given what it keeps before."""
-        last = event >= self.events
+    def after(
+        self,
+        event: int,
+        keep: Kept,
+        scores: Scores,
+        goal: float | None = None,
+        fixed: frozenset[str] = frozenset(),
+    ) -> Kept:
+        """What the student keeps after cut number `event`, given what it keeps before.
+
+        Args:
+            goal: share of the dense cost to go down to, where it is not the planned one.
+            fixed: groups that are passed over this time.
+        """
+        planned = self.goal(event)
+        goal = planned if goal is None else goal
+        last = event >= self.events and goal <= planned
         if self.plan is not None:
-            if last:
-                return dict(self.plan.keep)
-            return self._down_to(self.goal(event), keep, towards(self.model, scores, keep, self.plan.keep, self.chunks))
+            wanted = dict(self.plan.keep)
+            for group in self.record.groups:
+                if fixed & {group.name, *group.tied}:
+                    wanted[group.name] = keep[group.name]
+            return wanted if last else self._down_to(goal, keep, towards(self.model, scores, keep, wanted, self.chunks))
         # Finer at the end, so that the target is not overshot by most of a chunk.
         chunks = self.chunks * 4 if last else self.chunks
-        offered = downwards(self.model, scores, keep, self.quantity, self.constraints, chunks)
-        return self._down_to(self.goal(event), keep, offered)
+        offered = downwards(self.model, scores, keep, self.quantity, self.constraints, chunks, fixed)
+        return self._down_to(goal, keep, offered)
 
-    def finished(self, keep: Kept) -> Plan:
-        """The plan that the student carries out, with what is missing to the target in words."""
+    def finished(self, keep: Kept, because: str = "") -> Plan:
+        """The plan that the student carries out, with what is missing in words; `because`: a reason beside the usual."""
         if self.plan is not None and keep == self.plan.keep:
             return self.plan
         rows = tuple(
@@ -105,6 +149,18 @@ class Schedule:
                 f"{self.quantity} stops at {reached:.1%} of the dense model, {reached - self.share:.1%} above the target: "
                 f"no group may lose more (minimum {self.constraints.minimum}, multiple {self.constraints.multiple}, "
                 f"max_ratio {self.constraints.max_ratio:g}, {locked} locked)."
+            )
+            if because:
+                shortfall = (
+                    f"{self.quantity} stops at {reached:.1%} of the dense model, {reached - self.share:.1%} above the "
+                    f"target: {because}."
+                )
+        elif self.plan is not None:
+            wider = [f"{row.group} {len(keep[row.group])} instead of {len(row.keep)}" for row in self.plan.groups
+                     if len(keep[row.group]) > len(row.keep)]  # fmt: skip
+            more = f" and {len(wider) - 3} more" if len(wider) > 3 else ""
+            shortfall = (
+                f"the plan is not carried out whole, {because or 'the run ended first'}: {', '.join(wider[:3])}{more}."
             )
         return Plan(self.record.model, rows, self.criterion, self.constraints, self.target, shortfall)
 
@@ -129,3 +185,25 @@ def changes(before: Kept, after: Kept) -> tuple[GroupCut, ...]:
     return tuple(
         GroupCut(name, len(before[name]) - len(kept), len(kept)) for name, kept in after.items() if kept != before[name]
     )
+
+
+def within(plan: Plan, record: CombRecord, keep: Mapping[str, tuple[int, ...]]) -> Plan:
+    """The plan with its widths made of the units that a network still has.
+
+    Where those are the plan's own units, they stay; else as many others as it asks for. A group that is narrower
+    already stays as it is.
+    """
+    rows = []
+    for row in plan.groups:
+        have = set(keep[row.group])
+        if set(row.keep) <= have:
+            rows.append(row)
+            continue
+        values = np.full(row.width, -np.inf)
+        values[sorted(have)] = 0.0
+        values[sorted(have & set(row.keep))] = 1.0
+        wanted = min(len(row.keep), len(have))
+        reason = f"{row.width - len(have)} of {row.width} units were gone at the checkpoint"
+        chosen = keep_top(values, wanted, record.by_name[row.group].blocks)
+        rows.append(replace(row, keep=chosen, reason="; ".join(filter(None, (row.reason, reason)))))
+    return replace(plan, groups=tuple(rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
@@ -53,6 +53,9 @@ class TrainSettings:
         multiple: widths are multiples of this where a target is pruned to; a plan brings its own.
         minimum: fewest units that a group keeps on the way to a target.
         max_ratio: largest pruning ratio of any group on the way to a target, 0..1.
+        corridor: largest loss of accuracy (or mIoU) against the teacher, 0..1, that a cut may leave behind by the next
+            chance to cut: more, and it is undone and other groups are tried; 0 for no limit.
+        corridor_images: held-out images, always the same, that decide about it.
         evaluate_every: steps between evaluations, 0 for twenty over the run.
         checkpoint_s: seconds between checkpoints.
         seed: of every random choice.
@@ -84,6 +87,8 @@ class TrainSettings:
     multiple: int = 1
     minimum: int = 1
     max_ratio: float = 1.0
+    corridor: float = 0.0
+    corridor_images: int = 512
     evaluate_every: int = 0
     checkpoint_s: float = 30.0
     seed: int = 0
@@ -137,6 +142,14 @@ class TrainSettings:
             return (min(phase, self.score_batches),)
         return tuple(sorted({round(phase * (i + 1) / events) for i in range(events)}))
 
+    def extra_chances(self, planned: Sequence[int], total: int) -> list[int]:
+        """Steps after the planned cuts at which the last cut is judged and, where any were undone, cutting goes on: at
+        the pace of the planned ones, until a quarter of what follows them is left to distil."""
+        last = planned[-1]
+        gap = last - planned[-2] if len(planned) > 1 else max(self.score_batches, (total - last) // 8)
+        limit = last + 3 * (total - last) // 4
+        return list(range(last + gap, limit + 1, gap)) or [min(total, last + gap)]
+
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"losses": dict(self.losses)}
 
@@ -156,11 +169,12 @@ class TrainSettings:
 
 _POSITIVE: dict[str, float] = {
     "steps": 0, "batch_size": 1, "accumulate": 1, "lr": 0, "weight_decay": 0, "clip": 0, "interval": 0, "chunks": 1,
-    "score_batches": 1, "multiple": 1, "minimum": 1, "evaluate_every": 0, "checkpoint_s": 0, "seed": 0, "temperature": 1e-3,
+    "score_batches": 1, "corridor_images": 1, "multiple": 1, "minimum": 1, "evaluate_every": 0, "checkpoint_s": 0, "seed": 0, "temperature": 1e-3,
     "epochs": 0,
 }  # fmt: skip
 _RANGES: dict[str, tuple[float, float]] = {
     "warmup": (0, 1), "least_lr": (0, 1), "average": (0, 0.99999), "cut_share": (0, 1), "max_ratio": (0, 1),
+    "corridor": (0, 1),
 }  # fmt: skip
 _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": SCHEDULES,

@@ -37,21 +37,40 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)
 
 
-def student_state(student: Student) -> dict[str, Any]:
-    """Weights, optimizer and average of a student, with what it keeps; copies."""
+def student_state(student: Student, device: str | None = None) -> dict[str, Any]:
+    """Weights, optimizer and average of a student, with what it keeps; copies, on `device` where one is given."""
+
+    def copied(value: Any) -> Any:
+        if not isinstance(value, torch.Tensor):
+            return value
+        return value.detach().to(device, copy=True) if device else value.detach().clone()
+
+    moments = named_state(student.optimizer, student.module)
     state: dict[str, Any] = {
         "keep": {name: list(units) for name, units in student.keep.items()},
-        "weights": {name: t.detach().clone() for name, t in student.module.state_dict().items()},
-        "optimizer": named_state(student.optimizer, student.module),
+        "weights": {name: copied(t) for name, t in student.module.state_dict().items()},
+        "optimizer": {name: {key: copied(v) for key, v in row.items()} for name, row in moments.items()},
+        "optimizer_name": student.settings.optimizer,
     }
     if student.average is not None:
-        state["average"] = {name: t.detach().clone() for name, t in student.average.module.state_dict().items()}
+        state["average"] = {name: copied(t) for name, t in student.average.module.state_dict().items()}
     return state
 
 
 def fill_student(student: Student, state: dict[str, Any]) -> None:
-    """Put `student_state` into a student that already keeps what it says."""
+    """Put `student_state` into a student that already keeps what it says.
+
+    What another optimizer, or a run without a moving average, did not leave behind begins anew.
+    """
     student.module.load_state_dict(state["weights"])
-    load_named_state(student.optimizer, student.module, state["optimizer"])
+    if state.get("optimizer_name", student.settings.optimizer) == student.settings.optimizer:
+        load_named_state(student.optimizer, student.module, state["optimizer"])
     if student.average is not None:
-        student.average.module.load_state_dict(state["average"])
+        student.average.module.load_state_dict(state.get("average", state["weights"]))
+
+
+def is_finite(student: Student) -> bool:
+    """Whether every weight and every running statistic is a number."""
+    floats = [t for t in student.handed_over.state_dict().values() if t.is_floating_point()]
+    floats += [p.detach() for p in student.module.parameters()]
+    return not floats or bool(torch.stack([torch.isfinite(t).all() for t in floats]).all())

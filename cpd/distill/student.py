@@ -56,6 +56,14 @@ class Student:
         """The module that is evaluated, and that the run ends with."""
         return self.average.module if self.average is not None else self.module
 
+    def become(self, model: nn.Module, keep: Kept) -> None:
+        """Be what `whole` gives: cut anew from the dense model, to any width; weights and optimizer begin anew."""
+        assert self.comb is not None
+        device = next(self.module.parameters()).device
+        other = Student.whole(model, self.comb, self.settings, keep, device)
+        self.module, self.optimizer, self.average = other.module, other.optimizer, other.average
+        self.keep = dict(keep)
+
     def cut(self, after: Kept) -> None:
         """Remove everything that `after` does not keep: weights, buffers, optimizer state and average alike."""
         from cpd.prune.surgery import recut

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from cpd.distill.engine import Engine
 from cpd.distill.features import Taps
+from cpd.distill.lesson import Lesson, loss_terms
 from cpd.distill.losses import LOSSES
-from cpd.distill.losses.term import Seen
 from cpd.distill.meter import Meter
-from cpd.distill.optimizer import make_scheduler, set_rate
+from cpd.distill.optimizer import make_scheduler
 from cpd.distill.recorder import Recorder, Silent
-from cpd.distill.schedule import Schedule, changes
 from cpd.distill.settings import TrainSettings
-from cpd.distill.state import fill_student, random_state, restore_random, seed_everything, student_state
+from cpd.distill.shrink import Shrink
+from cpd.distill.state import (
+    fill_student,
+    is_finite,
+    random_state,
+    restore_random,
+    seed_everything,
+    student_state,
+)
 from cpd.distill.student import Student
 from cpd.distill.watch import Watch
-from cpd.errors import PlanError, RunError
-from cpd.importance.accumulate import Accumulator
-from cpd.importance.registry import CRITERIA
-from cpd.importance.scoring import score
-from cpd.prune.plan import Plan, Scores
+from cpd.errors import Diverged, PlanError, RunError
+from cpd.prune.plan import Plan
 from cpd.tasks.task import Batch, Task
 
 if TYPE_CHECKING:
     from cpd.comb.comb import Comb
 
 _LOGS = 400  # rows of training metrics in a run
+_FORMAT = 2  # of a checkpoint's state
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,7 @@ def train(
     plan: Plan | None = None,
     target: Mapping[str, float] | None = None,
     teacher: nn.Module | None = None,
+    begin: int = 0,
 ) -> Trained:
     """Train `model`, or prune it while distilling where a plan or a target is given; `model` is left as it is.
 
@@ -84,11 +91,14 @@ def train(
         target: e.g. {"macs": 0.25}; what goes is decided on the way, by `settings.criterion` on the student.
         teacher: what to distil from; the dense `model` itself where it is pruned and no other is named. Without plan
             and target, `model` is distilled from it as it is.
+        begin: step of a checkpoint of another run that the recorder was given to go on from; plan, target and settings
+            count from there.
     Raises:
         PlanError: the plan does not fit the comb, or the target cannot be.
         RunError, DeviceError: the settings ask for what is not there.
+        Diverged: the loss or a weight is no longer finite. Checkpoints are only ever written before that.
     """
-    return _Run(model, inputs, task, settings, recorder or Silent(), comb, plan, target, teacher).run()
+    return _Run(model, inputs, task, settings, recorder or Silent(), comb, plan, target, teacher, begin).run()
 
 
 class _Run:
@@ -103,44 +113,39 @@ class _Run:
         plan: Plan | None,
         target: Mapping[str, float] | None,
         teacher: nn.Module | None,
+        begin: int,
     ) -> None:
-        self.task, self.settings, self.recorder, self.comb = task, settings, recorder, comb
+        self.model, self.task, self.settings, self.recorder, self.comb = model, task, settings, recorder, comb
+        self.begin = begin
         self.per_epoch = task.steps(settings.batch_size)
         self.total = settings.total_steps(self.per_epoch)
+        if begin >= self.total:
+            raise RunError(
+                f"the checkpoint is of step {begin} and the run ends at step {self.total}; give it more epochs."
+            )
         self.engine = Engine(settings)
-        self.schedule: Schedule | None = None
-        self.cut_steps: tuple[int, ...] = ()
+        self.shrink: Shrink | None = None
         if plan is not None or target is not None:
             if comb is None:
                 raise PlanError("pruning needs the comb of the model; comb it first.")
-            self.cut_steps = settings.cut_steps(self.total)
-            self.schedule = Schedule(
-                comb.record,
-                plan,
-                target,
-                len(self.cut_steps),
-                settings.chunks,
-                settings.constraints,
-                settings.criterion,
-            )
-        record = comb.record if comb is not None and self.schedule is not None else None
-        self.watch = Watch(task, inputs, self.engine.device, record)
-        self.model = model
-        teacher = teacher if teacher is not None else model if self.schedule else None
+            self.shrink = Shrink(model, comb, task, settings, self.engine, recorder, plan, target, self.total)
+        self.watch = Watch(task, inputs, self.engine.device, comb.record if comb is not None and self.shrink else None)
+        teaches = teacher if teacher is not None else model if self.shrink else None
         self.teacher = None
-        if teacher is not None:
-            self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False).to(self.engine.device)
-        self.terms = self._losses()
+        if teaches is not None:
+            self.teacher = copy.deepcopy(teaches).eval().requires_grad_(False).to(self.engine.device)
         self.taps: Taps | None = None
-        if any(LOSSES[name].needs_features for name in self.terms):
-            if comb is None or self.schedule is None or teacher is not model:
+        if any(LOSSES[name].needs_features for name in loss_terms(settings, self.teacher is not None)):
+            if comb is None or self.shrink is None or teaches is not model:
                 raise PlanError(
-                    "the features loss compares a pruned network with its own dense one; set its weight to 0 here."
+                    "losses that compare features need a pruned network and its own dense one; set their weights to 0 here."
                 )
             self.taps = Taps(comb, model, self.engine.device)
-        self.scores: dict[str, list[float]] = {}  # ranking of a plan's cuts
-        self.totals: Accumulator | None = None  # running scores towards a target
+        self.lesson = Lesson(task, settings, self.engine, self.teacher, self.taps)
+        goal = {"target": dict(target or {}), "plan": plan.to_json() if plan else "", "begin": begin}
+        self.identity = hashlib.sha256(json.dumps([settings.to_dict(), goal], sort_keys=True).encode()).hexdigest()
         self.step = 0
+        self.pending = False  # a checkpoint from just before the cut of its step
         self.best, self.best_step, self.last, self.teacher_metric = -1.0, 0, float("nan"), float("nan")
         self.seconds = 0.0
         self.meter = Meter()
@@ -152,16 +157,21 @@ class _Run:
         before = self.seconds
         finished = True
         batches = self._batches()
+        if self.pending:
+            self._cut()
+            self._evaluate()
         while self.step < self.total:
             if self.engine.agree(self.recorder.should_stop()):
                 finished = False
                 break
-            self._learn(next(batches))
+            totals = self.shrink.totals if self.shrink else None
+            self.lesson.learn(self.student, next(batches), self.step, self.scheduler, totals, self.meter)
             self.step += 1
             self.seconds = before + time.perf_counter() - start
-            if self.step in self.cut_steps:
-                self._cut()
             self._report()
+            if self.shrink and self.step in self.shrink.chances:
+                self._chance()
+            self._evaluate()
             if time.perf_counter() - self._saved_at >= self.settings.checkpoint_s and self.step < self.total:
                 self._save()
         self.seconds = before + time.perf_counter() - start
@@ -174,10 +184,9 @@ class _Run:
             self.recorder.event(
                 self.step, "stop", f"stopped after step {self.step} of {self.total}; resume goes on from here"
             )
-        plan = self.schedule.finished(self.student.keep) if self.schedule else None
         return Trained(
             module=self.student.handed_over.eval(),
-            plan=plan,
+            plan=self.shrink.finished(self.student) if self.shrink else None,
             finished=finished,
             step=self.step,
             total=self.total,
@@ -192,23 +201,28 @@ class _Run:
 
     def _begin(self, state: Any | None) -> None:
         seed_everything(self.settings.seed)
-        if self.schedule:
+        if state is not None and state.get("format") != _FORMAT:
+            raise RunError("the checkpoint was written by another version of the program; start a new run.")
+        if self.shrink:
             assert self.comb is not None
-            keep = self.schedule.whole()
+            keep = self.shrink.schedule.whole()
             if state:
                 keep = {name: tuple(units) for name, units in state["student"]["keep"].items()}
             self.student = Student.whole(self.model, self.comb, self.settings, keep, self.engine.device)
         else:
             self.student = Student(copy.deepcopy(self.model).to(self.engine.device), self.settings)
-        self._adopt()
         if state:
             self._restore(state)
             return
+        self._adopt()
         values = self.watch.size(self.student.keep) | self.watch.latency(self.student.handed_over, self.student.keep)
         if self.teacher is not None:
             self.teacher_metric = self.watch.metric(self.teacher)
             values |= {f"teacher/{self.task.metric_name}": self.teacher_metric}
-            self._rank()
+        if self.shrink:
+            assert self.teacher is not None
+            self.shrink.teach(self.teacher)
+            self.shrink.rank()
         self.recorder.log(0, values)
         self.recorder.progress(0, self.total)
 
@@ -219,32 +233,8 @@ class _Run:
         self.scheduler = make_scheduler(self.student.optimizer, self.settings, self.total)
         if self.taps is not None:
             self.taps.follow(self.student.module, self.student.keep)
-        self.totals = None
-        if self._accumulates():
-            assert self.comb is not None
-            seed = self.settings.seed
-            self.totals = Accumulator(
-                self.comb.record, self.student.module, [self.settings.criterion], self.student.keep, seed
-            )
-
-    def _accumulates(self) -> bool:
-        left = self.cut_steps and self.step < self.cut_steps[-1]
-        return bool(left) and self.schedule is not None and self.schedule.plan is None
-
-    def _rank(self) -> None:
-        """Score the dense model once, to order the cuts of a plan."""
-        if self.schedule is None or self.schedule.plan is None:
-            return
-        assert self.comb is not None
-        data = self.task.train_batches(self.settings.batch_size, self.settings.seed, augment=False)
-        names, count = [self.settings.criterion], self.settings.score_batches
-        table = score(self.model, self.comb.record, data, names, count, self.settings.seed, loss=self.task.loss)
-        self.scores = {name: values.tolist() for name, values in table[self.settings.criterion].groups.items()}
-
-    def _losses(self) -> dict[str, float]:
-        if self.teacher is None:
-            return {"task": 1.0}
-        return {name: weight for name, weight in self.settings.losses.items() if weight > 0}
+        if self.shrink:
+            self.shrink.follow(self.student, self.step)
 
     def _batches(self) -> Iterator[Batch]:
         """Parts of batches, for ever, from the step the run is at; a function of the seed and the step alone."""
@@ -255,97 +245,45 @@ class _Run:
                 s.batch_size, s.seed, epoch, start, s.augment, self.engine.rank, self.engine.world
             )
 
-    # -- a step
+    # -- a chance to cut
 
-    def _learn(self, batch: Batch) -> None:
-        rate = set_rate(self.student.optimizer, self.scheduler, self.step)
-        images, targets = (t.to(self.engine.device, non_blocking=True) for t in batch)
-        parts = self.settings.accumulate
-        for number, (x, y) in enumerate(zip(images.chunk(parts), targets.chunk(parts), strict=True)):
-            with self.engine.part(last=number == parts - 1):
-                losses = self._loss(x, y)
-                loss = sum((w * losses[name] for name, w in self.terms.items()), start=x.new_zeros(()))
-                self.engine.backward(loss * (len(y) / len(targets)))
-            for name, value in losses.items():
-                self.meter.add(f"train/loss/{name}", value.detach() / parts)
-            self.meter.add("train/loss", loss.detach() / parts)
-        if self.totals is not None and CRITERIA[self.settings.criterion].needs_data:
-            self.totals.add(scale=self.engine.gradient_scale())
-        self.engine.step(self.settings.clip)
-        if self.student.average is not None:
-            self.student.average.update(self.student.module)
-        self.meter.step(len(targets) * self.engine.world, rate)
-
-    def _loss(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        teacher: Tensor | None = None
-        pairs: tuple[tuple[Tensor, Tensor], ...] = ()
-        with self.engine.autocast():
-            if self.taps is not None:
-                outputs, teacher, pairs = self.taps.see(x)
-            else:
-                outputs = self.engine.module(x)
-                if self.teacher is not None and any(LOSSES[name].needs_teacher for name in self.terms):
-                    with torch.no_grad():
-                        teacher = self.teacher(x)
-        seen = Seen(
-            outputs.float(),
-            None if teacher is None else teacher.float(),
-            y,
-            self.task.loss,
-            self.settings.temperature,
-            pairs,
-        )
-        return {name: LOSSES[name].load()(seen) for name in self.terms}
-
-    # -- a cut
+    def _chance(self) -> None:
+        assert self.shrink is not None
+        may, taken_back = self.shrink.judge(self.student, self.step)
+        if taken_back:
+            self._adopt()
+            self.recorder.log(self.step, self.watch.size(self.student.keep))
+        if may:
+            if self.shrink.is_place(self.step):
+                share = self.watch.size(self.student.keep)
+                note = {"macs": share["cost/macs"], "params": share["cost/params"]}
+                self.pending = True
+                metric = self.last if math.isfinite(self.last) else None  # not evaluated yet
+                self._save({**note, "metric": metric, "name": self.task.metric_name})
+            self._cut()
 
     def _cut(self) -> None:
-        assert self.schedule is not None
-        event = self.cut_steps.index(self.step) + 1
-        before = self.student.keep
-        after = self.schedule.after(event, before, self._current_scores())
-        share = self.schedule.model.price(after).share_of(self.schedule.model.dense)
-        for change in changes(before, after):
-            text = f"{change.group} loses {change.removed} units and keeps {change.width}"
-            self.recorder.event(
-                self.step,
-                "cut",
-                text,
-                group=change.group,
-                removed=change.removed,
-                width=change.width,
-                macs=share["macs"],
-            )
-        if after != before:
-            self.student.cut(after)
+        assert self.shrink is not None
+        self.pending = False
+        self.shrink.cut(self.student, self.step)
         self._adopt()
-        self.recorder.log(self.step, self.watch.size(after))
-
-    def _current_scores(self) -> Scores:
-        if self.totals is None:
-            return {name: np.asarray(values) for name, values in self.scores.items()}
-        if not CRITERIA[self.settings.criterion].needs_data:
-            self.totals.add({})
-        return dict(self.engine.shared(self.totals).tables()[self.settings.criterion].groups)
+        self.recorder.log(self.step, self.watch.size(self.student.keep))
 
     # -- what the world is told
 
     def _report(self) -> None:
         last = self.step == self.total
-        values: dict[str, float] = {}
         if self.step % max(1, self.total // _LOGS) == 0 or last:
-            values |= self.meter.read(self.step)
-        if self.step % self.settings.evaluation_interval(self.total) == 0 or last:
-            values |= self._evaluate(last)
-            self.meter.restart_clock()
-        if values:
-            self.recorder.log(self.step, values)
+            self.recorder.log(self.step, self.meter.read(self.step))
         self.recorder.progress(self.step, self.total)
 
-    def _evaluate(self, last: bool) -> dict[str, float]:
+    def _evaluate(self) -> None:
+        last = self.step == self.total
+        if self.step % self.settings.evaluation_interval(self.total) and not last:
+            return
         name = self.task.metric_name
         self.last = self.watch.metric(self.student.handed_over)
-        if self.last > self.best and (not self.cut_steps or self.step >= self.cut_steps[-1]):
+        if self.last > self.best and (not self.shrink or self.step >= self.shrink.chances[self.shrink.planned - 1]):
             self.best, self.best_step = self.last, self.step
         values = {f"val/{name}": self.last} | self.watch.size(self.student.keep)
         values |= self.watch.latency(self.student.handed_over, self.student.keep, always=last)
@@ -353,7 +291,8 @@ class _Run:
             values |= {f"teacher/{name}": self.teacher_metric}
         text = f"{name} {self.last:.2%} on {self.task.val_images} held-out images"
         self.recorder.event(self.step, "eval", text, metric=self.last, name=name)
-        return values
+        self.recorder.log(self.step, values)
+        self.meter.restart_clock()
 
     def _verdict(self) -> str:
         name = self.task.metric_name
@@ -362,34 +301,66 @@ class _Run:
 
     # -- checkpoints
 
-    def _save(self) -> None:
+    def _save(self, note: Mapping[str, Any] | None = None) -> None:
+        """A checkpoint, unless something in it is not finite: the last one has to be good."""
+        self.meter.check(self.step)
+        if not is_finite(self.student):
+            raise Diverged(f"A weight is no longer finite at step {self.step}; lower lr (now {self.settings.lr:g}).")
         state = {
+            "format": _FORMAT,
+            "of": self.identity,
             "step": self.step,
             "total": self.total,
+            "pending": self.pending,
             "student": student_state(self.student),
             "random": random_state(),
-            "scores": self.scores,
-            "totals": self.totals.state() if self.totals is not None else None,
+            "shrink": self.shrink.state() if self.shrink else None,
+            "meter": self.meter.state(),
             "best": self.best,
             "best_step": self.best_step,
             "last": self.last,
             "teacher": self.teacher_metric,
             "seconds": self.seconds,
         }
-        self.recorder.save(state, self.step)
+        self.recorder.save(state, self.step, note)
         self._saved_at = time.perf_counter()
 
     def _restore(self, state: dict[str, Any]) -> None:
+        self.step = int(state["step"])
+        fill_student(self.student, state["student"])
+        self.teacher_metric = state["teacher"]
+        if self.step == self.begin > 0 and state["of"] != self.identity:
+            self._take_over()
+        else:
+            self._go_on(state)
+        restore_random(state["random"])
+
+    def _take_over(self) -> None:
+        """From here on another run's network, on the way to this run's goal."""
+        if self.shrink:
+            assert self.teacher is not None
+            cost = self.shrink.schedule.reached(self.student.keep)
+            self.shrink.begin(self.step, cost, self.student.keep)
+            self.shrink.teach(self.teacher)
+            self.shrink.rank()
+        self._adopt()
+        self.recorder.log(self.step, self.watch.size(self.student.keep))
+        self.recorder.progress(self.step, self.total)
+
+    def _go_on(self, state: dict[str, Any]) -> None:
         if state["total"] != self.total:
             raise RunError(
                 f"the checkpoint is of a run of {state['total']} steps, this one has {self.total}; start a new run."
             )
-        self.step = int(state["step"])
-        fill_student(self.student, state["student"])
+        self.pending = bool(state["pending"])
+        if self.shrink:
+            began = state["shrink"]["began"]
+            if began["step"]:
+                keep = {name: tuple(units) for name, units in began["keep"].items()}
+                self.shrink.begin(began["step"], began["cost"], keep)
         self._adopt()
-        if self.totals is not None and state["totals"] is not None:
-            self.totals.load_state(state["totals"])
-        self.scores = state["scores"]
+        if self.shrink:
+            self.shrink.load(state["shrink"], self.student, self.step, self.pending)
+        self.meter.load(state["meter"], self.engine.device)
         self.best, self.best_step, self.last = state["best"], int(state["best_step"]), state["last"]
-        self.teacher_metric, self.seconds = state["teacher"], state["seconds"]
-        restore_random(state["random"])
+        self.seconds = state["seconds"]

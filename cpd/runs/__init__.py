@@ -16,9 +16,13 @@ A run is a folder (specification, lock, log, checkpoints, artefacts) and a row o
     checkpoint.py  tensors and JSON that survive a kill at any moment
     context.py     what a job is given: log, save, load, should_stop
     failure.py     any exception as one plain sentence
+    standing.py    how a run stands, in a sentence
     worker.py      the process that does one run:    python -m cpd.runs.worker RUN_DIR
     supervisor.py  the process that starts workers:  python -m cpd.runs.supervisor ROOT
-    launcher.py    how a worker is started; submit, stop, resume
+    launcher.py    how a worker is started
+    policy.py      which of the waiting runs may start
+    memory.py      what becomes of a run that ran out of memory
+    control.py     submit, pause, resume, stop, move, clone, roll back
     jobs/          one file a kind of run
 
 Nothing here imports torch before a job runs: the app reads the store and starts processes, no more.

@@ -4,7 +4,8 @@
     step-0000000120.json                   everything else, and the checksum of both
 
 The JSON file is written last and names its tensors: a checkpoint exists once it is there. The last two are kept, so an
-unreadable one leaves the one before.
+unreadable one leaves the one before. One that was saved with a note is a place to go back to, step-0000000120.noted.json:
+up to eight of these stay beside the last two.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import re
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 KEPT = 2
+NOTED = 8
 
-_MANIFEST = re.compile(r"step-(\d{10,})\.json")
+_MANIFEST = re.compile(r"step-(\d{10,})(\.noted)?\.json")
 _TENSORS = re.compile(r"step-(\d{10,})-[0-9a-f]+\.safetensors")
+_UNREADABLE = (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError)
 _NAMES = {  # torch dtype -> safetensors dtype
     "bool": "BOOL", "uint8": "U8", "int8": "I8", "uint16": "U16", "int16": "I16", "uint32": "U32", "int32": "I32",
     "uint64": "U64", "int64": "I64", "float16": "F16", "bfloat16": "BF16", "float32": "F32", "float64": "F64",
@@ -46,11 +51,28 @@ class Restored:
     skipped: tuple[str, ...] = ()
 
 
-def save_checkpoint(folder: Path, state: Any, step: int) -> None:
-    """Write `state` as the checkpoint of `step` and drop all but the last two.
+@dataclass(frozen=True)
+class Saved:
+    """A checkpoint that is there.
+
+    Attributes:
+        note: what to say of it; empty unless it is a place to go back to.
+        bytes: of its tensors.
+    """
+
+    step: int
+    note: Mapping[str, Any]
+    bytes: int
+    manifest: Path
+    tensors: Path
+
+
+def save_checkpoint(folder: Path, state: Any, step: int, note: Mapping[str, Any] | None = None) -> None:
+    """Write `state` as the checkpoint of `step` and drop all but the last two and those with a note.
 
     Args:
         state: nested dicts, lists and tuples of tensors, numpy arrays, numbers, text, None; restored exactly.
+        note: makes it a place to go back to: plain values that say what it is.
     Raises:
         StorageError: disk full, read-only, ...; the checkpoints before this one are untouched.
         TypeError: something in `state` cannot be saved; names where it is.
@@ -60,7 +82,10 @@ def save_checkpoint(folder: Path, state: Any, step: int) -> None:
     tree = _pack(state, "state", tensors)
     digest, name = _write_tensors(folder, f"step-{step:010d}", tensors)
     manifest = {"schema": SCHEMA, "step": step, "tensors": name, "sha256": digest, "state": tree}
-    write_json(folder / f"step-{step:010d}.json", manifest | {"check": _check(manifest)})
+    if note is not None:
+        manifest["note"] = dict(note)
+    path = folder / f"step-{step:010d}{'.noted' if note is not None else ''}.json"
+    write_json(path, manifest | {"check": _check(manifest)})
     clean(folder)
 
 
@@ -74,23 +99,59 @@ def load_checkpoint(folder: Path) -> Restored | None:
     for step, path in reversed(_manifests(folder)):
         try:
             return Restored(step, _read(folder, path), tuple(skipped))
-        except (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except _UNREADABLE as error:
             skipped.append(f"the checkpoint of step {step} is unreadable ({error})")
     return Restored(0, None, tuple(skipped)) if skipped else None
 
 
+def list_checkpoints(folder: Path) -> list[Saved]:
+    """The checkpoints whose description is intact, oldest first."""
+    found: list[Saved] = []
+    for step, path in _manifests(folder):
+        try:
+            manifest = _manifest(path)
+            tensors = folder / Path(manifest["tensors"]).name
+            found.append(Saved(step, manifest.get("note", {}), tensors.stat().st_size, path, tensors))
+        except _UNREADABLE:
+            continue
+    return found
+
+
+def copy_checkpoint(saved: Saved, folder: Path) -> None:
+    """Put a checkpoint of one run into the folder of another; on one disk it takes no further space.
+
+    Raises:
+        StorageError: it is gone meanwhile, or cannot be written.
+    """
+    make_folder(folder)
+    for path in (saved.tensors, saved.manifest):  # the one that makes it exist last
+        try:
+            try:
+                os.link(path, folder / path.name)
+            except OSError:  # another disk, or one without hard links
+                with replacing(folder / path.name) as file, open(path, "rb") as source:
+                    shutil.copyfileobj(source, file)
+        except OSError as error:
+            raise storage_error(error, path, "copy this checkpoint") from error
+    sync_folder(folder)
+
+
 def clean(folder: Path) -> None:
-    """Delete temporary files, tensors that no manifest names, and all but the last two checkpoints."""
+    """Delete temporary files, tensors that no manifest names, and checkpoints that are neither new nor noted."""
     if not folder.is_dir():
         return
     manifests = _manifests(folder)
-    for _, path in manifests[:-KEPT]:
-        path.unlink(missing_ok=True)
-    named = {step: _tensors_of(path) for step, path in manifests[-KEPT:]}
+    noted = [row for row in manifests if row[1].name.endswith(".noted.json")]
+    stay = {path for _, path in (*manifests[-KEPT:], *_spread(noted))}
+    for _, path in manifests:
+        if path not in stay:
+            path.unlink(missing_ok=True)
+    named = {_tensors_of(path) for path in stay}
+    damaged = {step for step, path in manifests if path in stay and _tensors_of(path) is None}
     for path in folder.iterdir():
         match = _TENSORS.fullmatch(path.name)
-        # None: a manifest that cannot be read just now may still name its tensors later.
-        left_over = match is not None and named.get(int(match[1]), "") not in (path.name, None)
+        # A manifest that cannot be read just now may still name its tensors later.
+        left_over = match is not None and path.name not in named and int(match[1]) not in damaged
         if left_over or path.name.startswith(TEMPORARY):
             path.unlink(missing_ok=True)
     try:
@@ -99,19 +160,29 @@ def clean(folder: Path) -> None:
         raise storage_error(error, folder) from error
 
 
+def _spread(noted: list[tuple[int, Path]]) -> list[tuple[int, Path]]:
+    """At most NOTED of them: the first, the last, and between them those that lie farthest apart."""
+    noted = list(noted)
+    while len(noted) > NOTED:
+        gaps = [noted[i + 1][0] - noted[i - 1][0] for i in range(1, len(noted) - 1)]
+        del noted[1 + gaps.index(min(gaps))]
+    return noted
+
+
 def _manifests(folder: Path) -> list[tuple[int, Path]]:
-    """(step, path) ascending."""
+    """(step, path) ascending; of two at one step the one without a note is the later."""
     if not folder.is_dir():
         return []
     found = ((_MANIFEST.fullmatch(path.name), path) for path in folder.iterdir())
-    return sorted((int(match[1]), path) for match, path in found if match)
+    rows = sorted((int(match[1]), match[2] is None, path) for match, path in found if match)
+    return [(step, path) for step, _, path in rows]
 
 
 def _tensors_of(path: Path) -> str | None:
     """Name of the tensors file, None where the manifest is damaged."""
     try:
         return str(_manifest(path)["tensors"])
-    except (OSError, StorageError, ValueError, KeyError, TypeError, AttributeError):
+    except _UNREADABLE:
         return None
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from cpd.errors import CpdError, RunError
-from cpd.runs.checkpoint import load_checkpoint, save_checkpoint
+from cpd.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from cpd.runs.spec import RunSpec
 from cpd.runs.store import Store, StoreBusy
 
 FLUSH_S = 0.4  # a metric is in the store this long after it was logged, however slow the steps are
+_PACE_S = 30.0  # the time a step takes is measured over this long
 _LOCKED_S = 60.0  # how long a checkpoint waits for a store that another process has locked
 
 
@@ -63,6 +65,7 @@ class RunContext:
         self._guard = threading.Lock()
         self._rows: dict[tuple[int, str], float] = {}
         self._progress: tuple[int, int] | None = None
+        self._passed: deque[tuple[float, int]] = deque()  # when which step was done
         self._failure: BaseException | None = None
         self._resumed_step = -1
         self._flusher = threading.Thread(target=self._flush_often, name="flush", daemon=True)
@@ -96,8 +99,13 @@ class RunContext:
 
     def progress(self, step: int, total: int) -> None:
         """Say how far the run is."""
+        now = time.monotonic()
         with self._guard:
             self._progress = (int(step), int(total))
+            if not self._passed or now - self._passed[-1][0] > FLUSH_S:
+                self._passed.append((now, int(step)))
+                while len(self._passed) > 2 and now - self._passed[0][0] > _PACE_S:
+                    self._passed.popleft()
         if self._watcher:
             self._watcher.progress(step, total)
 
@@ -125,12 +133,30 @@ class RunContext:
         """Make `should_stop` true; safe inside a signal handler."""
         self._stop = True
 
-    def save(self, state: Any, step: int) -> None:
-        """A checkpoint from which `load` goes on, exactly: nested dicts, lists, tensors of any dtype, numbers, text."""
+    def save(self, state: Any, step: int, note: Mapping[str, Any] | None = None) -> None:
+        """A checkpoint from which `load` goes on, exactly: nested dicts, lists, tensors of any dtype, numbers, text.
+
+        Args:
+            note: keeps it as a place to go back to, and says what it is.
+        """
         self.flush()
-        save_checkpoint(self.run_dir / "checkpoints", state, step)
+        save_checkpoint(self.run_dir / "checkpoints", state, step, note)
         if step > self._resumed_step:
             self._patiently(lambda: self._store.got_further(self._run))
+
+    def roll_back(self) -> int | None:
+        """Forget what was recorded after the last checkpoint; its step, None where there is none."""
+        saved = list_checkpoints(self.run_dir / "checkpoints")
+        step = saved[-1].step if saved else None
+        with self._guard:
+            self._rows, self._progress = {}, None
+
+        def rewind() -> None:
+            self._store.rewind(self._run, -1 if step is None else step)
+            self._store.roll_back(self._run, step or 0)
+
+        self._patiently(rewind)
+        return step
 
     def load(self) -> Any | None:
         """The state of the last readable checkpoint, None at the beginning. What was recorded after it is forgotten."""
@@ -163,7 +189,9 @@ class RunContext:
             rows, progress = self._rows, self._progress
             self._rows, self._progress = {}, None
         try:
-            stop = self._store.advance(self._run, [(s, n, v) for (s, n), v in rows.items()], progress)
+            stop = self._store.advance(
+                self._run, [(s, n, v) for (s, n), v in rows.items()], progress, self._pace_s() if progress else None
+            )
         except BaseException:
             with self._guard:  # keep them for the next try; what came meanwhile is newer
                 self._rows = rows | self._rows
@@ -171,6 +199,14 @@ class RunContext:
             raise
         if stop:
             self._stop = True
+
+    def _pace_s(self) -> float | None:
+        """Seconds a step, of late; None before two looks at different steps."""
+        with self._guard:
+            if not self._passed:
+                return None
+            (since, first), (now, last) = self._passed[0], self._passed[-1]
+        return (now - since) / (last - first) if last > first else None
 
     def _flush_often(self) -> None:
         while not self._closing.wait(FLUSH_S):

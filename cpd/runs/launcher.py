@@ -1,4 +1,4 @@
-"""How a worker is started, and what the app and the command line ask of runs: submit, stop, resume.
+"""How a worker is started.
 
 A launcher has four calls, so that the same worker command can run elsewhere: on a cluster, or behind a prefix such as
 torchrun. The local one starts a detached process that outlives whoever started it.
@@ -7,7 +7,6 @@ torchrun. The local one starts a detached process that outlives whoever started 
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,13 +16,9 @@ from pathlib import Path
 from typing import Protocol
 
 from cpd.errors import RunError
-from cpd.files import make_folder, storage_error, write_json
-from cpd.runs import jobs
+from cpd.files import storage_error
 from cpd.runs.lock import holder, is_held
-from cpd.runs.project import open_project
-from cpd.runs.spec import RunSpec
-from cpd.runs.store import Run, Store
-from cpd.runs.workspace import REPOSITORY, database, new_run_id, open_workspace, run_folder
+from cpd.runs.workspace import REPOSITORY
 
 
 @dataclass(frozen=True)
@@ -119,68 +114,6 @@ def detached(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
         raise RunError(f"cannot start {command[0]}: {error.strerror or error}.") from error
     finally:
         os.close(output)
-
-
-def submit(root: Path, spec: RunSpec) -> str:
-    """Queue a run and make sure that somebody starts it; its id.
-
-    Paths in `spec` are taken relative to the current folder.
-
-    Raises:
-        RunError: no such kind or project. StorageError: the workspace cannot be written.
-    """
-    from cpd.runs.supervisor import ensure
-
-    jobs.home(spec.kind)
-    if spec.project:
-        open_project(root, spec.project)
-    open_workspace(root)
-    run = new_run_id(spec.kind)
-    spec = spec.anchored(Path.cwd())
-    folder = make_folder(run_folder(root, run), new=True)
-    try:
-        write_json(folder / "spec.json", spec.to_dict())
-        store = Store(database(root))
-        try:
-            store.add(run, spec)
-        finally:
-            store.close()
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    ensure(root)
-    return run
-
-
-def stop(root: Path, run: str) -> Run:
-    """Ask a run to stop at its next step, with a checkpoint. Nothing happens to one that is over."""
-    from cpd.runs.supervisor import ensure
-
-    store = Store(database(root))
-    try:
-        store.request_stop(run)
-        ensure(root)  # it sees to runs that do not listen, or whose worker is dead
-        return store.run(run)
-    finally:
-        store.close()
-
-
-def resume(root: Path, run: str) -> Run:
-    """Go on with a stopped or failed run from its last checkpoint.
-
-    Raises:
-        RunError: it is neither stopped nor failed.
-    """
-    from cpd.runs.supervisor import ensure
-
-    store = Store(database(root))
-    try:
-        if not store.resume(run):
-            raise RunError(f"run {run} is {store.run(run).state}; only a stopped or failed run can be resumed.")
-        ensure(root)
-        return store.run(run)
-    finally:
-        store.close()
 
 
 def read_log(run_dir: Path, last: int = 200) -> list[str]:

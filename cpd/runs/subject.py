@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from cpd.distill.settings import TrainSettings
     from cpd.tasks.task import Task
 
-BESIDE_SETTINGS = ("plan", "target", "batches", "certify", "timeout_s", "pretrained")  # options that say what, not how
+BESIDE_SETTINGS = (
+    "plan",
+    "target",
+    "batches",
+    "certify",
+    "timeout_s",
+    "pretrained",
+    "begin",
+)  # options that say what, not how
 
 
 def load_subject(spec: RunSpec, seed: int = 0) -> tuple[nn.Module, tuple[Tensor, ...]]:
@@ -79,6 +87,11 @@ def train_settings(spec: RunSpec) -> TrainSettings:
 
     how: dict[str, Any] = {name: value for name, value in spec.options.items() if name not in BESIDE_SETTINGS}
     return TrainSettings.from_dict(how | {"seed": spec.seed, "device": spec.device})
+
+
+def begin_step(spec: RunSpec) -> int:
+    """Step of the other run's checkpoint that this run goes on from, 0 for none."""
+    return int((spec.options.get("begin") or {}).get("step", 0))
 
 
 def _certified(record: CombRecord) -> bool:

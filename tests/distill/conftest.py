@@ -43,6 +43,7 @@ class Memory:
         self.metrics: dict[tuple[int, str], float] = {}
         self.events: list[tuple[int, str, str, dict[str, Any]]] = []
         self.saved: list[tuple[int, Any]] = []
+        self.places: dict[int, dict[str, Any]] = {}
         self.stop_at, self.asked, self.done = stop_at, 0, (0, 0)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -60,8 +61,10 @@ class Memory:
             self.stop_at = -1
         return stop
 
-    def save(self, state: Any, step: int) -> None:
+    def save(self, state: Any, step: int, note: Mapping[str, Any] | None = None) -> None:
         self.saved.append((step, copy.deepcopy(state)))
+        if note is not None:
+            self.places[step] = dict(note)
 
     def load(self) -> Any | None:
         return copy.deepcopy(self.saved[-1][1]) if self.saved else None

@@ -173,5 +173,5 @@ def test_another_network_can_teach(model: nn.Module, inputs: tuple[Tensor, ...],
     assert result.teacher == accuracy(teacher, task)
     assert (100, "train/loss/task") not in told.metrics
     assert result.last > 0.85
-    with pytest.raises(PlanError, match="features loss"):
+    with pytest.raises(PlanError, match="compare features"):
         train(student, inputs, task, TrainSettings(losses={"features": 1.0}), memory(), teacher=teacher)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from cpd.runs.lock import holder
+from cpd.runs.policy import Policy
 from cpd.runs.store import Run, Store
-from cpd.runs.supervisor import Policy
 from cpd.runs.workspace import open_workspace
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -16,11 +16,11 @@ from cpd import files
 from cpd.errors import RunError, StorageError
 from cpd.files import read_json, write_json
 from cpd.runs import jobs
+from cpd.runs.control import submit
 from cpd.runs.failure import sentence
-from cpd.runs.launcher import submit
+from cpd.runs.policy import Policy
 from cpd.runs.project import create_project, list_projects, open_project, project_folder
 from cpd.runs.spec import RunSpec
-from cpd.runs.supervisor import Policy
 from cpd.runs.workspace import check_id, new_run_id, open_workspace, run_folder, slug
 from tests.runs.conftest import REPOSITORY
 

@@ -9,7 +9,7 @@ from cpd.errors import RunError
 from cpd.files import write_json
 from cpd.prune.plan import Plan
 from cpd.runs.context import RunContext
-from cpd.runs.subject import load_comb, load_data, load_subject, train_settings
+from cpd.runs.subject import begin_step, load_comb, load_data, load_subject, train_settings
 
 
 def run(context: RunContext) -> None:
@@ -32,7 +32,7 @@ def run(context: RunContext) -> None:
         plan.check(comb)
     context.check_stop()
     task = load_data(context, inputs, context.watch_stop)
-    trained = train(model, inputs, task, settings, context, comb, plan, target)
+    trained = train(model, inputs, task, settings, context, comb, plan, target, begin=begin_step(spec))
     if not trained.finished:
         return
     if trained.plan is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cpd.files import write_json
 from cpd.runs.context import RunContext
-from cpd.runs.subject import load_data, load_subject, train_settings
+from cpd.runs.subject import begin_step, load_data, load_subject, train_settings
 
 
 def run(context: RunContext) -> None:
@@ -17,7 +17,7 @@ def run(context: RunContext) -> None:
     settings = train_settings(spec)
     model, inputs = load_subject(spec, seed=spec.seed)
     task = load_data(context, inputs, context.watch_stop)
-    trained = train(model, inputs, task, settings, context)
+    trained = train(model, inputs, task, settings, context, begin=begin_step(spec))
     if not trained.finished:
         return
     file = save_bundle(context.run_dir / "bundle", trained.module, spec.model, spec.settings, None)

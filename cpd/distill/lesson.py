@@ -1,0 +1,79 @@
+"""One optimizer step: what the student is shown, what it loses by, and how it learns from that."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from cpd.distill.engine import Engine
+from cpd.distill.features import Taps
+from cpd.distill.losses import LOSSES
+from cpd.distill.losses.term import Pair, Seen
+from cpd.distill.meter import Meter
+from cpd.distill.optimizer import set_rate
+from cpd.distill.settings import TrainSettings
+from cpd.distill.student import Student
+from cpd.importance.accumulate import Accumulator
+from cpd.importance.registry import CRITERIA
+from cpd.tasks.task import Batch, Task
+
+
+class Lesson:
+    """A batch in parts, every loss by its weight, and a step of the optimizer.
+
+    Args:
+        teacher: frozen, on the engine's device; None where only the task's loss counts.
+        taps: what compares features; None where no loss does.
+    """
+
+    def __init__(
+        self, task: Task, settings: TrainSettings, engine: Engine, teacher: nn.Module | None, taps: Taps | None
+    ) -> None:
+        self.task, self.settings, self.engine, self.teacher, self.taps = task, settings, engine, teacher, taps
+        self.terms = loss_terms(settings, teacher is not None)
+        self._needs_teacher = teacher is not None and any(LOSSES[name].needs_teacher for name in self.terms)
+
+    def learn(
+        self, student: Student, batch: Batch, step: int, scheduler: object, totals: Accumulator | None, meter: Meter
+    ) -> None:
+        """Optimizer step number `step`, counted from 0; scores are accumulated in `totals` where it is given."""
+        rate = set_rate(student.optimizer, scheduler, step)
+        images, targets = (t.to(self.engine.device, non_blocking=True) for t in batch)
+        parts = self.settings.accumulate
+        for number, (x, y) in enumerate(zip(images.chunk(parts), targets.chunk(parts), strict=True)):
+            with self.engine.part(last=number == parts - 1):
+                losses = self._loss(x, y)
+                loss = sum((w * losses[name] for name, w in self.terms.items()), start=x.new_zeros(()))
+                self.engine.backward(loss * (len(y) / len(targets)))
+            for name, value in losses.items():
+                meter.add(f"train/loss/{name}", value.detach() / parts)
+            meter.add("train/loss", loss.detach() / parts)
+        if totals is not None and CRITERIA[self.settings.criterion].needs_data:
+            totals.add(scale=self.engine.gradient_scale())
+        self.engine.step(self.settings.clip)
+        if student.average is not None:
+            student.average.update(student.module)
+        meter.step(len(targets) * self.engine.world, rate)
+
+    def _loss(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+        teacher: Tensor | None = None
+        pairs: tuple[Pair, ...] = ()
+        with self.engine.autocast():
+            if self.taps is not None:
+                outputs, teacher, pairs = self.taps.see(x)
+            else:
+                outputs = self.engine.module(x)
+                if self._needs_teacher:
+                    assert self.teacher is not None
+                    with torch.no_grad():
+                        teacher = self.teacher(x)
+        taught = None if teacher is None else teacher.float()
+        seen = Seen(outputs.float(), taught, y, self.task.loss, self.settings.temperature, pairs)
+        return {name: LOSSES[name].load()(seen) for name in self.terms}
+
+
+def loss_terms(settings: TrainSettings, taught: bool) -> dict[str, float]:
+    """The weight of every loss that counts; without a teacher that is the task's alone."""
+    if not taught:
+        return {"task": 1.0}
+    return {name: weight for name, weight in settings.losses.items() if weight > 0}
