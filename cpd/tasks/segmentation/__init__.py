@@ -4,12 +4,14 @@ task.py          the task itself: batches, loss, mean IoU
 scenes.py        where pixels come from: memory, or files decoded as they are needed
 moves.py         random changes to an image together with its mask
 windows.py       images larger than what the model takes
+pairs.py         images and masks in folders, paired and read
 digit_scenes.py, mask_folder.py, voc.py     one source each
 """
 
 from __future__ import annotations
 
-from cpd.tasks import Progress
+from cpd.errors import DataError
+from cpd.tasks import DATA_FORMS, Progress
 from cpd.tasks.segmentation.task import SegmentationTask
 
 
@@ -17,6 +19,21 @@ def load_segmentation(
     data: str, shape: tuple[int, int, int], spec: str = "", progress: Progress | None = None
 ) -> SegmentationTask:
     """See `cpd.tasks.load_task`."""
-    from cpd.tasks.segmentation.digit_scenes import digit_scenes
+    if data == "digit-scenes":
+        from cpd.tasks.segmentation.digit_scenes import digit_scenes
 
-    return digit_scenes(shape, spec)
+        return digit_scenes(shape, spec)
+
+    from cpd.tasks.classification.normalise import normalisation
+
+    norm = normalisation(spec, shape[0])
+    source, colon, place = data.partition(":")
+    if source == "masks" and colon:
+        from cpd.tasks.segmentation.mask_folder import mask_folder
+
+        return mask_folder(place, shape, norm, progress)
+    if source == "voc" and colon:
+        from cpd.tasks.segmentation.voc import voc
+
+        return voc(place, shape, norm, progress)
+    raise DataError(f"{data!r} is no data set; give {DATA_FORMS}.")

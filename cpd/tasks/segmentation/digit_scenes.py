@@ -29,7 +29,7 @@ _TURN = math.radians(15)
 _SHIFT = 0.1
 _INK = 0.42  # of full ink: from here on a pixel is of the digit
 _EDGE = 0.12  # of full ink, over which its colour fades
-_CONTRAST = 0.45  # least distance of the digit's colour from its ground, of a cube of side 1
+_CONTRAST = (0.15, 0.65)  # by how much a digit is brighter than its ground, of full brightness
 _TEXTURE = ((2, 0.16), (5, 0.12), (11, 0.1), (23, 0.06))  # patches along a side, and their greatest deviation
 _PART = 100  # scenes painted at a time
 # A mirrored digit is none, and a larger part would have to be made up.
@@ -96,7 +96,7 @@ def paint(
 
 def _ground(count: int, channels: int, height: int, width: int, dice: Generator) -> tuple[Tensor, Tensor]:
     """Texture of several scales around a colour of its own; and that colour, (count, C, 1, 1)."""
-    colour = 0.2 + 0.6 * torch.rand(count, channels, 1, 1, generator=dice)
+    colour = 0.1 + 0.35 * torch.rand(count, channels, 1, 1, generator=dice)
     texture = torch.zeros(count, channels, height, width)
     for side, most in _TEXTURE:
         coarse = torch.randn(count, channels, side, side, generator=dice)
@@ -106,13 +106,8 @@ def _ground(count: int, channels: int, height: int, width: int, dice: Generator)
 
 
 def _colours(ground: Tensor, dice: Generator) -> Tensor:
-    """(count, C, 1, 1) at a distance from the ground's colours."""
-    colour = torch.rand(ground.shape, generator=dice)
-    away = colour - ground
-    far = away.norm(dim=1, keepdim=True).clamp_min(1e-6)
-    inward = torch.where(ground > 0.5, -1.0, 1.0) / ground.shape[1] ** 0.5  # towards the middle there is always room
-    near = far < _CONTRAST
-    return torch.where(near, ground + inward * _CONTRAST * 1.2, colour)
+    """(count, C, 1, 1) brighter than the ground, each channel by an amount of its own."""
+    return ground + _CONTRAST[0] + (_CONTRAST[1] - _CONTRAST[0]) * torch.rand(ground.shape, generator=dice)
 
 
 def _laid(digits: Tensor, centre: Tensor, height: int, width: int, dice: Generator) -> Tensor:
