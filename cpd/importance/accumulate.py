@@ -11,7 +11,7 @@ from cpd.comb.record import CombRecord
 from cpd.importance.criterion import Criterion, Totals
 from cpd.importance.reduce import Reducer, activation_memory
 from cpd.importance.registry import CRITERIA, check_criteria
-from cpd.importance.scores import LayerScores, ScoreTable
+from cpd.importance.scores import FloatArray, LayerScores, ScoreTable
 from cpd.prune.cost import Keep
 
 
@@ -20,19 +20,27 @@ class Accumulator:
 
     Args:
         module: the dense model, or a student that keeps `keep`.
+        criteria: of those that put a number on every weight (`Entry.per_weight`).
         keep: kept units per group; None for the dense model.
+        parts: shares of the batches that are also kept apart; batch b goes to part b modulo `parts`.
     """
 
     def __init__(
-        self, record: CombRecord, module: nn.Module, criteria: Sequence[str], keep: Keep | None = None, seed: int = 0
+        self,
+        record: CombRecord,
+        module: nn.Module,
+        criteria: Sequence[str],
+        keep: Keep | None = None,
+        seed: int = 0,
+        parts: int = 1,
     ) -> None:
-        self.record, self.keep, self.seed = record, keep, seed
+        self.record, self.keep, self.seed, self.parts = record, keep, seed, parts
         self.criteria: tuple[Criterion, ...] = tuple(CRITERIA[name].load() for name in check_criteria(criteria))
         self.parameters = dict(module.named_parameters(remove_duplicate=False))
         device = next((p.device for p in self.parameters.values()), torch.device("cpu"))
         self.reducer = Reducer(record, device, keep)
         self.batches = 0
-        self._units = {c.name: torch.zeros(self.reducer.units, device=device) for c in self.criteria}
+        self._units = {c.name: torch.zeros(parts, self.reducer.units, device=device) for c in self.criteria}
         self._flat: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -40,6 +48,7 @@ class Accumulator:
         """Count one batch; gradients default to each parameter's `.grad`, a missing one to zero.
 
         Args:
+            gradients: what the criteria read: of second derivatives their diagonal (`hessian.diagonal`).
             scale: what the loss was multiplied by, e.g. a gradient scaler's factor; gradients are divided by it.
         """
         self.batches += 1
@@ -57,25 +66,33 @@ class Accumulator:
 
             flat = self.reducer.flat(quantity)
             rows = criterion.of_slice(self.reducer.per_slice(flat))
-            self._units[criterion.name] += criterion.of_unit(self.reducer.per_unit(rows))
+            part = (self.batches - 1) % self.parts
+            self._units[criterion.name][part] += criterion.of_unit(self.reducer.per_unit(rows))
             alone = criterion.of_unit(criterion.of_slice(flat))
             self._flat[criterion.name] = self._flat[criterion.name] + alone if criterion.name in self._flat else alone
 
     def tables(self, seconds: float = 0.0) -> dict[str, ScoreTable]:
         """The scores so far; dead units score 0."""
         memory = activation_memory(self.record, self.keep)
+        first = (*self.record.first_unit.values(), self.reducer.units)
         result: dict[str, ScoreTable] = {}
         for criterion in self.criteria:
             batches = self.batches if criterion.needs_data else min(self.batches, 1)
-            about = Totals(max(batches, 1), self.reducer.slices_of_unit, memory, self.seed)
-            units = criterion.finish(self._units[criterion.name].double().cpu(), about)
+            totals = self._units[criterion.name].double().cpu()
+
+            def scores(total: Tensor, seen: int, criterion: Criterion = criterion) -> dict[str, FloatArray]:
+                about = Totals(max(seen, 1), self.reducer.slices_of_unit, memory, self.seed, first)
+                return self.reducer.by_group(criterion.finish(total, about))
+
+            apart = range(min(self.parts, batches)) if self.parts > 1 and batches > 1 else range(0)
             result[criterion.name] = ScoreTable(
                 criterion=criterion.name,
                 model=self.record.model,
-                groups=self.reducer.by_group(units),
+                groups=scores(totals.sum(0), batches),
                 layers=self._layers(criterion, max(batches, 1)),
                 batches=batches if criterion.needs_data else 0,
                 seconds=seconds,
+                parts=tuple(scores(totals[p], len(range(p, batches, self.parts))) for p in apart),
             )
         return result
 
@@ -95,7 +112,7 @@ class Accumulator:
         layers: dict[str, LayerScores] = {}
         for number, (tensor, where) in enumerate(self.reducer.layers.items()):
             one = torch.ones(len(where), dtype=torch.float64)
-            about = Totals(batches, one, one, self.seed + 1 + number)
+            about = Totals(batches, one, one, self.seed + 1 + number, (0, len(where)))
             module = tensor.rpartition(".")[0]
             layers[module] = LayerScores(tensor, criterion.finish(flat[where], about).numpy())
         return layers

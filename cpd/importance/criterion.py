@@ -1,8 +1,9 @@
-"""What a criterion decides: four small functions between a model's weights and a score per unit.
+"""What a criterion that puts a number on every weight decides: four small functions from weights to a score per unit.
 
-Everything else, which positions of which tensors belong to which unit, is the same for all of them (reduce.py):
+Criteria that look at more than single weights, distances or activations, are observers (observer.py). Here everything
+else, which positions of which tensors belong to which unit, is the same for all (reduce.py):
 
-    weights, gradients --quantity--> a number per weight
+    weights, derivatives --quantity--> a number per weight
         --sum over the unit's part of one slice--> --of_slice--> a number per slice and unit
         --sum over the group's slices--> --of_unit--> a number per unit, added up over batches
         --finish--> the score
@@ -24,12 +25,14 @@ class Totals:
         slices: (units,) slices that each unit's sum was taken over.
         memory: (units,) activations of the unit's group for one sample, see `reduce.activation_memory`.
         seed: for criteria that draw.
+        groups: first unit of every group, and the number of all units at the end.
     """
 
     batches: int
     slices: Tensor
     memory: Tensor
     seed: int
+    groups: tuple[int, ...]
 
 
 class Criterion:
@@ -40,7 +43,8 @@ class Criterion:
     needs_data: bool = False
 
     def quantity(self, weight: Tensor, gradient: Tensor | None) -> Tensor:
-        """A number for every weight, same shape; `gradient` is of the loss, mean over the batch, where data is needed."""
+        """A number for every weight, same shape; `gradient` is that of the loss, mean over the batch, where the registry
+        says that the criterion reads gradients, and an estimate of the Hessian's diagonal where it reads curvature."""
         raise NotImplementedError
 
     def of_slice(self, sums: Tensor) -> Tensor:

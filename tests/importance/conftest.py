@@ -95,4 +95,6 @@ def net() -> TinyNet:
 @pytest.fixture
 def data() -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(5)
-    return [(torch.randn(8, 1, 4, 4, generator=generator), torch.randint(0, 2, (8,), generator=generator)) for _ in range(3)]
+    return [
+        (torch.randn(8, 1, 4, 4, generator=generator), torch.randint(0, 2, (8,), generator=generator)) for _ in range(3)
+    ]
