@@ -25,7 +25,7 @@ RATIOS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)
 BATCH = 32
 SCORED, ATTRIBUTED = 8, 2  # batches behind scores; attributions cost a hundred passes each
 NORMED = 8  # batches behind re-estimated statistics
-TESTED = 2000  # held-out images, of CIFAR-10; the digits have 454
+TESTED = 1000  # held-out images, of CIFAR-10; the digits have 454
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,14 @@
 
 scores.py     a table of scores as names and numbers (no torch)
 registry.py   the criteria by name (no torch until one is used)
-criterion.py  what a criterion decides; l1, l2, taylor, fisher and random are a file each
-reduce.py     weights and gradients -> sums over slices and units, in whole-model operations
-accumulate.py the running total over batches, on a dense model or on a student that is already cut
+normalise.py  scores made comparable between groups, also per MAC and per millisecond saved (no torch)
+stability.py  how alike two lists of scores rank units (no torch)
+criterion.py  the first kind of criterion: a number on every weight; l1, l2, lamp, taylor, fisher, hessian and random
+reduce.py     weights and derivatives -> sums over slices and units, in whole-model operations
+accumulate.py their running totals over batches, on a dense model or on a student that is already cut
+observer.py   the second kind: one that looks at the model; fpgm, bn_scale, activation and integrated_gradients
+taps.py       where units are to be seen in activations, read from the comb
+collect.py    what observers say, as tables
 scoring.py    the verb: `cpd.score(model, record, batches, ["l2", "fisher"])`
 """
 
