@@ -1,4 +1,4 @@
-"""The frame of the app: the five screens and the open project. Nothing else is drawn here."""
+"""The frame of the app: the screens and the open project. Nothing else is drawn here."""
 
 from __future__ import annotations
 

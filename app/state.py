@@ -25,6 +25,8 @@ from cpd.prune.cost import CostModel
 from cpd.prune.plan import Plan
 from cpd.runs.project import Project, open_project, project_folder
 from cpd.runs.workspace import workspace_root
+from cpd.sensitivity.table import FILE as SENSITIVITY
+from cpd.sensitivity.table import SensitivityTable
 
 PROJECT = "project"  # query string and session
 RUN = "run"  # query string of the Run page
@@ -168,6 +170,19 @@ def scores(project: Project, comb: Combed) -> dict[str, ScoreTable]:
         if table.model == comb.record.model:
             found[table.criterion] = table
     return found
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _sensitivity(mark: Stamp) -> SensitivityTable:
+    return SensitivityTable.load(Path(mark[0]))
+
+
+def sensitivity(project: Project) -> SensitivityTable | None:
+    """What the newest scan found so far, None before the first; `model` says which comb it was made of.
+
+    Raises StorageError when the file is damaged."""
+    mark = stamp(folder(project) / SENSITIVITY)
+    return None if mark is None else _sensitivity(mark)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)

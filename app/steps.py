@@ -1,15 +1,16 @@
-"""The job in five steps: what each is for, what is done, and what comes next."""
+"""The job in six steps: what each is for, what is done, and what comes next."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-PAGES = ("start", "comb", "importance", "plan", "run")
-TITLES = {"start": "Start", "comb": "Comb", "importance": "Importance", "plan": "Plan", "run": "Run"}
+PAGES = ("start", "comb", "importance", "sensitivity", "plan", "run")
+TITLES = {"start": "Start", "comb": "Comb", "importance": "Importance", "sensitivity": "Sensitivity", "plan": "Plan", "run": "Run"}
 ICONS = {
     "start": ":material/flag:",
     "comb": ":material/account_tree:",
     "importance": ":material/leaderboard:",
+    "sensitivity": ":material/ssid_chart:",
     "plan": ":material/tune:",
     "run": ":material/rocket_launch:",
 }
@@ -17,6 +18,7 @@ PURPOSE = {
     "start": "Open a model with its data, and measure it as it is.",
     "comb": "See which channels, heads or hidden units must leave together.",
     "importance": "Score every unit by how much the model needs it.",
+    "sensitivity": "Cut every group alone, for real, and measure what it costs and what it buys.",
     "plan": "Choose how much of every group to cut, with the savings in view.",
     "run": "Prune while the dense model teaches, then compare before and after.",
 }
@@ -29,6 +31,7 @@ class Progress:
     measured: bool = False
     combed: bool = False
     scored: bool = False
+    sensed: bool = False
     planned: bool = False
     finished: bool = False
 
@@ -39,6 +42,7 @@ def done(progress: Progress) -> dict[str, bool]:
         "start": progress.measured,
         "comb": progress.combed,
         "importance": progress.scored,
+        "sensitivity": progress.sensed,
         "plan": progress.planned,
         "run": progress.finished,
     }

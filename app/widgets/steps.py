@@ -1,4 +1,4 @@
-"""The five steps as a strip: which are done, which is next, and a way to each."""
+"""The steps as a strip: which are done, which is next, and a way to each."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def progress_of(project: Project) -> Progress:
         measured=(home / "baseline.json").exists(),
         combed=(home / "comb.json").exists(),
         scored=any((home / "scores").glob("*.json")),
+        sensed=(home / "sensitivity.json").exists(),
         planned=(home / "plan.json").exists(),
         finished=finished,
     )
@@ -31,7 +32,7 @@ def step_strip(progress: Progress | None) -> None:
     """`progress` None: no project yet, the strip only tells the story."""
     ready = done(progress) if progress else {}
     ahead = following(progress) if progress else ""
-    for column, (number, page) in zip(st.columns(5, gap="small"), enumerate(PAGES, 1), strict=True):
+    for column, (number, page) in zip(st.columns(len(PAGES), gap="small"), enumerate(PAGES, 1), strict=True):
         with column.container(border=True, height="stretch", gap="xsmall"):
             if progress is None:
                 st.markdown(f"{ICONS[page]} **{number} {TITLES[page]}**")

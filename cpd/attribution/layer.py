@@ -105,9 +105,10 @@ def find_place(
         None where no activation lies on a grid. Where the gradient is zero everywhere (a head that starts at zero), the
         last activation that lies on one.
     """
-    labels = {node.name: found for node, found in comb.flow.labels.items()}
-    weighted = [node.name for node in comb.trace.graph.nodes if node in comb.flow.macs]
-    values = _Recorder(dense, stop=weighted[-1] if weighted else "")
+    labels = comb.axes.of_node
+    weighted = {operator.name for operator in comb.record.operators}
+    last = next((node.name for node in reversed(comb.trace.graph.nodes) if node.name in weighted), "")
+    values = _Recorder(dense, stop=last)
     with torch.enable_grad():
         # A gradient from the image on: parameters may be frozen.
         start = image.detach().clone().requires_grad_(True)

@@ -75,7 +75,7 @@ class Attribution:
     Attributes:
         model: digest of the architecture.
         compared: "dense", "plan", or the id of the run whose model stands beside the dense one.
-        plan: mark of the plan that was cut, see `plan_mark`; "" for none.
+        plan: digest of the plan that was cut, "" for none.
         layer: module and grid that Grad-CAM reads, e.g. "layer4.1, 7 x 7"; "" where there is none.
         looked: held-out images that were compared to choose these; `changed` of them with another answer.
         done: whether every image is there.
@@ -111,15 +111,6 @@ class Attribution:
             raise StorageError(
                 f"{path}: not a record of heat maps ({type(error).__name__}: {error}); explain again."
             ) from error
-
-
-def plan_mark(keep: Mapping[str, Any]) -> str:
-    """A short text that changes with the units a plan keeps."""
-    import hashlib
-    import json
-
-    text = json.dumps({name: [int(unit) for unit in keep[name]] for name in sorted(keep)})
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def save_arrays(folder: Path, number: int, arrays: Mapping[str, Array]) -> None:

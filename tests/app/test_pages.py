@@ -211,34 +211,6 @@ def test_the_picture_shows_the_plan_and_a_plan_that_cuts_a_locked_group_is_point
     assert "The plan still cuts stage0.conv1" in texts(at, "warning")
 
 
-# Importance ----------------------------------------------------------------------------------------------------------
-
-
-def test_importance_is_empty_until_scored_and_submits_what_was_chosen(open_page, project, home):
-    made = project()
-    at = open_page("importance", project=made.id)
-    assert "Nothing has been scored" in texts(at, "markdown")
-    at.multiselect(key="score.criteria").set_value(["l2", "fisher"])
-    at.number_input(key="score.batches").set_value(3)
-    at.run()
-    at.button(key="score.go").click().run()
-    assert not at.exception
-    run = store(home).list_runs(made.id)[0]
-    assert (run.kind, run.spec.options) == ("score", {"criteria": ["l2", "fisher"], "batches": 3})
-    assert at.button(key="score.go").disabled
-
-
-def test_importance_draws_every_view_of_the_chosen_group(open_page, project):
-    made = project(scored=("l2", "fisher"))
-    at = open_page("importance", project=made.id, group="stage1.conv1")
-    assert not at.exception
-    specs = {element.proto.id: json.loads(element.proto.spec) for element in at.get("plotly_chart")}
-    assert len(specs) == 5
-    names = [trace.get("name") for spec in specs.values() for trace in spec["data"]]
-    assert "this group" in names
-    assert "fisher and l2" in names
-
-
 # Run -----------------------------------------------------------------------------------------------------------------
 
 

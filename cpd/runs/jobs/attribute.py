@@ -29,7 +29,7 @@ def run(context: RunContext) -> None:
     (32) of integrated gradients."""
     from cpd.attribution.explain import explain
     from cpd.attribution.maps import STEPS
-    from cpd.attribution.record import DENSE, PRUNED, plan_mark
+    from cpd.attribution.record import DENSE, PRUNED
     from cpd.measure.machine import pick_device
     from cpd.prune.plan import uniform_plan
     from cpd.prune.surgery import prune
@@ -47,7 +47,7 @@ def run(context: RunContext) -> None:
     if compared == "plan":
         plan = Plan.from_json(json.dumps(options.get("plan") or {}))
         networks[PRUNED] = _as_planned(model, comb, plan, task, spec.seed)
-        mark = plan_mark(plan.keep)
+        mark = plan.digest
     elif compared != "dense":
         networks[PRUNED] = _of_run(context, comb, compared)
     found = explain(
