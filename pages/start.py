@@ -16,6 +16,7 @@ from cpd.tasks.demos import DEMOS, Demo
 
 FAILED = "start.failed"
 FIRST = ("comb", "measure")
+ICONS = {"classification": ":material/label:", "segmentation": ":material/texture:"}
 AGAIN = {"comb": engine.COMB, "measure": engine.MEASURE}
 
 
@@ -29,11 +30,15 @@ def open_demo(demo: Demo) -> None:
 def demo_cards() -> None:
     """One click each: weights, data and everything else come with the app."""
     st.subheader("Try it now", anchor=False, help="Real models with trained weights and real data, ready on this machine.")
-    for column, demo in zip(st.columns(len(DEMOS), gap="medium"), DEMOS, strict=True):
-        with column.container(border=True, height="stretch"):
-            st.markdown(f"**{demo.title}**")
-            st.caption(demo.text)
-            st.button("Open this demo", type="primary", icon=":material/play_arrow:", key=f"demo.{demo.id}", on_click=open_demo, args=(demo,))
+    with st.grid(4, gap="small", min_column_width=220):
+        for demo in DEMOS:
+            with st.container(border=True, height="stretch", vertical_alignment="distribute"):
+                with st.container(gap="small"):
+                    st.badge(demo.task, icon=ICONS[demo.task], color="gray")
+                    st.markdown(f"**{demo.title}**")
+                    st.caption(demo.text)
+                st.button("Open this demo", type="primary", icon=":material/play_arrow:", key=f"demo.{demo.id}", on_click=open_demo, args=(demo,),
+                          width="stretch")  # fmt: skip
 
 
 def project_table(all_projects: list[Project], key: str) -> None:

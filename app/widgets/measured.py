@@ -6,6 +6,8 @@ from typing import Any
 
 import streamlit as st
 
+from app import state
+from app.charts.per_class import MOST, per_class
 from app.numbers import DASH, count, milliseconds, percent, points, three, times
 from app.widgets.chrome import TERMS
 from cpd.measure.measurement import Latency, Measurement
@@ -43,10 +45,13 @@ def baseline_card(row: Measurement) -> None:
             for entry in row.latency:
                 st.metric(f"Latency, batch {entry.batch}", milliseconds(entry.median_ms), spread(entry), help=TERMS["latency"], **quiet)
         st.caption(conditions(row))
+        if row.classes:
+            with st.expander(f"{metric.per} of every class", icon=":material/category:"):
+                class_chart(row, None, "baseline.classes")
 
 
-def before_after(dense: Measurement, pruned: Measurement) -> None:
-    """Both models measured the same way, and what changed."""
+def before_after(dense: Measurement, pruned: Measurement, key: str) -> None:
+    """Both models measured the same way, and what changed; `key` tells this comparison from others on the page."""
     look: dict[str, Any] = {"border": True, "height": "stretch"}
     with st.grid(5, gap="small", min_column_width=150):
         if pruned.quality is not None and dense.quality is not None:
@@ -68,6 +73,19 @@ def before_after(dense: Measurement, pruned: Measurement) -> None:
         st.caption(f":material/info: At batch {' and '.join(map(str, unclear))} the spreads of both latencies overlap; "
                    "run again on a quiet machine before relying on the difference.")  # fmt: skip
     st.caption(conditions(pruned))
+    if dense.classes and pruned.classes:
+        st.markdown(f"**{words(pruned.metric).per} of every class**", help=words(pruned.metric).about)
+        class_chart(dense, pruned, f"classes.{key}")
+
+
+def class_chart(dense: Measurement, pruned: Measurement | None, key: str) -> None:
+    """The metric of every class."""
+    metric = words(dense.metric)
+    classes = dense.classes or {}
+    st.plotly_chart(per_class(classes, pruned.classes or {} if pruned else None, metric.per, dark=state.is_dark()), key=key,
+                    config={"displayModeBar": False}, alt=f"{metric.per} of every class, dense" + (" and pruned" if pruned else ""))  # fmt: skip
+    if len(classes) > MOST:
+        st.caption(f"The {MOST} of {len(classes)} classes " + ("that lost most." if pruned else "with the lowest values."))
 
 
 def overlapping(dense: Measurement, pruned: Measurement) -> list[int]:

@@ -22,7 +22,7 @@ def outcome(project: Project, run: Run) -> None:
         return
     with st.container(border=True):
         st.subheader("Before and after, both measured on this machine", anchor=False)
-        before_after(Measurement.from_dict(result["dense"]), Measurement.from_dict(result["pruned"]))
+        before_after(Measurement.from_dict(result["dense"]), Measurement.from_dict(result["pruned"]), run.id)
         hand_over(project, engine.files(run.id) / result["bundle"], run.id)
 
 

@@ -14,7 +14,7 @@ from cpd.runs.project import Project
 
 FIELDS = ("name", "model", "weights", "settings", "data", "device")
 ERROR, HINT = "form.error", "form.hint"
-DATA = ("digits", "")
+DATA = ("digits", "digit-scenes", "")
 DEVICES = ("cpu", "cuda", "mps", "auto")
 
 
@@ -50,7 +50,7 @@ def project_form() -> None:
     left, right = st.columns(2, gap="medium")
     with left:
         st.text_input("Model", key="form.model", placeholder="timm:resnet18", **keep,
-                      help="`timm:NAME` · `smp:ARCH/ENCODER` · `FILE.py:FACTORY` for a function of yours that returns a module · "
+                      help="`timm:NAME` · `smp:ARCH/ENCODER` to segment · `FILE.py:FACTORY` for a function of yours that returns a module · "
                       "or the path of a bundle that this tool made.")  # fmt: skip
         st.text_input("Weights", key="form.weights", placeholder="/path/to/weights.safetensors", **keep,
                       help="A .safetensors file, or a .pt/.pth file that holds only a state dict. Pickled modules are never "
@@ -59,7 +59,9 @@ def project_form() -> None:
                       help="Arguments of the model's constructor, NAME=VALUE with spaces between.")  # fmt: skip
     with right:
         st.selectbox("Data", DATA, key="form.data", accept_new_options=True, format_func=lambda text: text or "none (sizes and latency only)", **keep,
-                     help="`digits` is built in · `imagefolder:DIR` · `parquet:DIR` · or type a name that timm's data sets know.")  # fmt: skip
+                     help="To classify: `digits` is built in · `imagefolder:DIR` · `parquet:DIR` · or a name that timm's data sets know. "
+                     "To segment: `digit-scenes` is built in · `masks:DIR` for folders of images and masks, also as ADE20K or "
+                     "Cityscapes lay them out · `voc:DIR`.")  # fmt: skip
         st.selectbox("Device", DEVICES, key="form.device", **keep, help="Where runs of this project compute.")
         st.text_input("Name", key="form.name", placeholder="as the model", **keep)
     if st.session_state.get(HINT):

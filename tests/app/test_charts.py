@@ -14,6 +14,7 @@ from app.charts import architecture as picture
 from app.charts import importance, ratios, training
 from app.charts.architecture_svg import architecture_svg, axis_ticks
 from app.charts.frame import exporting
+from app.charts.per_class import MOST, per_class
 from app.layers import LOCKED, PRUNABLE, Layer, layers, sections, state_of, widths_left
 from app.tables import groups_table, nested, positions, slices_table
 from cpd.comb.group import Group, Slice
@@ -226,3 +227,22 @@ def test_children_stand_below_their_parents_and_ties_are_named():
     assert list(table["blocks"]) == ["", "4 blocks of 16", "4 blocks of 16", ""]
     assert list(table["tied"]) == ["", "channels#2", "channels", ""]
     assert list(table["doctor"]) == ["", "", "", "fine"]
+
+
+def test_every_class_has_its_dense_value_and_the_way_to_the_pruned_one():
+    dense, pruned = {"ground": 0.98, "seven": 0.8, "one": 0.7}, {"ground": 0.97, "one": 0.75}
+    fig = per_class(dense, pruned, "IoU")
+    assert dict(zip(named(fig, "dense").y, named(fig, "dense").x, strict=True)) == dense
+    assert dict(zip(named(fig, "pruned").y, named(fig, "pruned").x, strict=True)) == pruned
+    assert named(fig, "pruned").marker.color == palette.STUDENT
+    assert list(named(fig, "pruned").customdata) == pytest.approx([-1.0, 5.0])
+    assert list(named(fig, "change").x) == [0.98, 0.97, None, 0.7, 0.75, None]
+    assert fig.layout.xaxis.title.text == "IoU"
+    assert {trace.name for trace in per_class(dense, None, "IoU").data} == {"dense"}
+    assert per_class({}, None, "IoU").layout.xaxis.title.text == "IoU"
+
+
+def test_of_many_classes_those_are_shown_that_lost_most():
+    dense = {f"class {i}": 0.9 for i in range(60)}
+    pruned = {name: 0.9 - i / 1000 for i, name in enumerate(dense)}
+    assert set(named(per_class(dense, pruned, "IoU"), "dense").y) == {f"class {i}" for i in range(60 - MOST, 60)}

@@ -13,7 +13,6 @@ from PIL import Image
 from torchvision.datasets import VOCSegmentation
 
 from cpd.errors import DataError
-from cpd.measure.accuracy import accuracy
 from cpd.tasks import load_task
 from cpd.tasks.segmentation.task import SegmentationTask
 
@@ -151,8 +150,7 @@ def test_a_set_too_large_for_memory_is_read_as_it_is_needed(plain: Path, monkeyp
         assert torch.equal(a[1], b[1])
     (plain / "masks" / "p3.png").write_bytes(b"not a picture")
     with pytest.raises(DataError, match=r"p3\.png: cannot be read as a mask"):
-        accuracy(torch.nn.Conv2d(3, 3, 1), lazy)
-        list(lazy.train_batches(4))
+        [*lazy.train_batches(4), *lazy.val_batches(4)]
 
 
 # Hostile and broken ------------------------------------------------------------------------------------------------------
