@@ -7,18 +7,17 @@ from typing import Any
 
 from torch import nn
 
-from cpd.comb.cache import cached_trace
+from cpd.comb.axes import Axes
+from cpd.comb.cache import cached_axes, cached_trace
 from cpd.comb.explain import with_ties
 from cpd.comb.extract import extract
-from cpd.comb.flow import Flow
-from cpd.comb.group import Group, IntArray
-from cpd.comb.labels import Label
-from cpd.comb.propagate import Axis, propagate
+from cpd.comb.group import Group
+from cpd.comb.propagate import propagate
 from cpd.comb.record import CombRecord
 from cpd.comb.rows import uneven
 from cpd.comb.tabulate import tabulate
 from cpd.comb.trace import Trace
-from cpd.comb.units import Units, find_units
+from cpd.comb.units import find_units
 
 
 @dataclass(eq=False, frozen=True)
@@ -28,17 +27,12 @@ class Comb:
     Attributes:
         record: groups and sizes as names and numbers; what plans, costs and screens use.
         trace: the graph that was read and that surgery copies.
-        flow: labels of every value of that graph.
-        labels: labels of every axis of every tensor.
-        atom_numbers: per atom its number in the record, -1 where no unit kills it.
+        axes: every axis of every value of that graph, in atoms of the record.
     """
 
     record: CombRecord
     trace: Trace
-    flow: Flow
-    labels: dict[Axis, Label]
-    units: Units
-    atom_numbers: IntArray
+    axes: Axes
 
     @property
     def groups(self) -> tuple[Group, ...]:
@@ -56,6 +50,8 @@ class Comb:
 def comb(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0, free_rows: bool = True) -> Comb:
     """Find every set of channels, heads or hidden units of `model` that must be removed together.
 
+    An architecture that was combed before is read from the cache (`cache.py`).
+
     Args:
         model: any module that torch.export can trace; left as it was.
         inputs: positional example arguments, the batch on axis 0 of every tensor.
@@ -65,7 +61,13 @@ def comb(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0, fr
     Raises:
         TraceError: the model cannot be traced, with the line of its code that stands in the way.
     """
-    traced = cached_trace(model, inputs, timeout_s)
+    traced, seal = cached_trace(model, inputs, timeout_s)
+    record, axes = cached_axes(seal, free_rows, lambda: read(traced, free_rows))
+    return Comb(record, traced, axes)
+
+
+def read(traced: Trace, free_rows: bool = True) -> tuple[CombRecord, Axes]:
+    """Groups and axes of a traced model, from the graph itself."""
     order = list(dict.fromkeys(str(n.target) for n in _in_use(traced)))
     forced: set[str] = set()
     while True:
@@ -84,8 +86,7 @@ def comb(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0, fr
         forced |= extracted.forced
         if len(forced) == known:
             break
-    record, numbers = tabulate(traced, flow, labels, units, extracted, with_ties(flow, units, extracted))
-    return Comb(record, traced, flow, labels, units, numbers)
+    return tabulate(traced, flow, labels, units, extracted, with_ties(flow, units, extracted))
 
 
 def _in_use(traced: Trace) -> list[Any]:

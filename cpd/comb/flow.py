@@ -202,7 +202,13 @@ def origin(node: Node) -> tuple[str, str]:
     """(module path, "file.py:line" outside torch) of a node; empty strings where the trace does not know."""
     stack = node.meta.get("nn_module_stack") or {}
     paths = [path for path, _ in stack.values()]
-    frames = _FRAME.findall(node.meta.get("stack_trace") or "")
-    own = [frame for frame in frames if "/torch/nn/" not in frame[0]] or frames
-    source = f"{own[-1][0].rpartition('/')[2]}:{own[-1][1]}" if own else ""
+    frame = origin_frame(node)
+    source = f"{frame[0].rpartition('/')[2]}:{frame[1]}" if frame else ""
     return (paths[-1] if paths else ""), source
+
+
+def origin_frame(node: Node) -> tuple[str, str] | None:
+    """(path of the file, line) of the innermost call outside torch, None where the trace does not know."""
+    frames: list[tuple[str, str]] = _FRAME.findall(node.meta.get("stack_trace") or "")
+    own = [frame for frame in frames if "/torch/nn/" not in frame[0]] or frames
+    return own[-1] if own else None

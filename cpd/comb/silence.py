@@ -28,7 +28,7 @@ class Silenced(Interpreter):
 
     def __init__(self, model: nn.Module, comb: Comb, keep: Keep) -> None:
         self._comb = comb
-        self._alive = ~CostModel(comb.record).dead(keep)[comb.atom_numbers]
+        self._alive = comb.axes.alive(CostModel(comb.record).dead(keep))
         self._state = self._silenced_state(model, keep)
         super().__init__(
             GraphModule(nn.Module(), torch.fx.Graph()), garbage_collect_values=True, graph=comb.trace.graph
@@ -62,7 +62,7 @@ class Silenced(Interpreter):
         if n.op == "call_function":
             name = operator_name(n)
             axes = self._statistics(n, name)
-            left = [self._left(self._comb.flow.labels[n][axis]) for axis in axes]
+            left = [self._left(self._comb.axes.of(n)[axis]) for axis in axes]
             if any(positions is not None for positions in left):
                 return self._norm(n, name, axes, left)
         return super().run_node(n)
@@ -75,13 +75,13 @@ class Silenced(Interpreter):
         if name == "group_norm":
             return [1]
         if name == "batch_norm" and Call(node, name).get("running_mean") is None:
-            return list(range(2, len(self._comb.flow.shape(node))))  # weight standardisation
+            return list(range(2, len(self._comb.axes.shape(node))))  # weight standardisation
         return []
 
     def _left(self, label: Label) -> Tensor | None:
         if label is None:
             return None
-        alive = self._alive[self._comb.units.roots[label]]
+        alive = self._alive[label]
         return None if alive.all() else torch.from_numpy(np.flatnonzero(alive))
 
     def _norm(self, node: Node, name: str, axes: list[int], left: list[Tensor | None]) -> Tensor:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from cpd.comb.axes import Axes, numbered
 from cpd.comb.extract import Extracted
 from cpd.comb.flow import Flow, operator_name, origin
 from cpd.comb.group import Group, IntArray
@@ -42,11 +43,11 @@ class Extents:
 
 def tabulate(
     trace: Trace, flow: Flow, labels: dict[Axis, Label], units: Units, extracted: Extracted, ties: list[Group]
-) -> tuple[CombRecord, IntArray]:
+) -> tuple[CombRecord, Axes]:
     """The record of a comb; `ties` are its groups with the operators that hold them.
 
     Returns:
-        The record, and (atoms,) the record's number of every atom, -1 where no unit kills it.
+        The record, and every axis of the graph in its atoms.
     """
     closure = units.closure
     rows = [closure.indices[closure.indptr[r] : closure.indptr[r + 1]] for members in extracted.rows for r in members]
@@ -84,7 +85,7 @@ def tabulate(
         operators=tuple(operators),
         unknown=tuple(f"{name}: {where}" for name, where in flow.unknown.items()),
     )
-    return record, number_of
+    return record, numbered(flow, units.roots, number_of, with_batch)
 
 
 def _flattened(flow: Flow, axes: list[tuple[int, Any]]) -> list[tuple[int, Label]]:

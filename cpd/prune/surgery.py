@@ -19,15 +19,16 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
+from cpd.comb.axes import Axes
 from cpd.comb.comb import Comb
-from cpd.comb.flow import Call, Flow, operator_name
-from cpd.comb.labels import Label, Varying
+from cpd.comb.flow import Call, operator_name
+from cpd.comb.labels import Label
 from cpd.comb.rules import REWRITES
 from cpd.comb.rules.registry import Size
-from cpd.comb.tabulate import batch_family
 from cpd.prune.cost import CostModel, Keep
 from cpd.prune.index import Positions, kept_positions, relative_positions
 from cpd.prune.plan import Plan
+from cpd.prune.slicing import sliced
 
 
 def prune(model: nn.Module, comb: Comb, plan: Plan) -> nn.Module:
@@ -57,8 +58,9 @@ def cut(source: nn.Module, comb: Comb, keep: Keep, positions: Positions) -> nn.M
     _fill(root, source, comb, positions)
     cutter = _Cutter(comb, keep)
     graph = cutter.graph(root)
+    attributes = {node.target: node for node in comb.trace.graph.nodes if node.op == "get_attr"}
     for name, value in comb.trace.constants.items():
-        table = _sliced(value, [cutter.living(label) for label in cutter.labels_of(name)])
+        table = sliced(value, [cutter.living(label) for label in comb.axes.of(attributes[name])])
         root.register_buffer(name, _like(table, root), persistent=False)
     for name, value in cutter.numbers.items():
         root.register_buffer(name, _like(value, root), persistent=False)
@@ -113,7 +115,7 @@ def _fill(root: nn.Module, source: nn.Module, comb: Comb, positions: Positions) 
         first = comb.trace.aliases.get(name, name)
         if id(tensor) not in made:
             axes = positions.get(first, ())
-            made[id(tensor)] = _sliced(tensor.detach(), list(axes)).clone()
+            made[id(tensor)] = sliced(tensor.detach(), axes)
             if trainable:
                 made[id(tensor)] = nn.Parameter(made[id(tensor)], requires_grad=tensor.requires_grad)
         path, _, leaf = name.rpartition(".")
@@ -137,13 +139,6 @@ def _submodule(root: nn.Module, path: str) -> nn.Module:
     return root
 
 
-def _sliced(tensor: Tensor, axes: list[npt.NDArray[np.int64] | None]) -> Tensor:
-    for axis, living in enumerate(axes):
-        if living is not None:
-            tensor = tensor.index_select(axis, torch.from_numpy(living).to(tensor.device))
-    return tensor
-
-
 def _like(table: Tensor, root: nn.Module) -> Tensor:
     """A table on the device and, where it is floating, in the precision of the network's own tensors."""
     anchor = next((t for t in [*root.parameters(), *root.buffers()] if t.is_floating_point()), table)
@@ -155,20 +150,12 @@ class _Cutter:
 
     def __init__(self, comb: Comb, keep: Keep) -> None:
         self.comb = comb
-        self.flow: Flow = comb.flow
+        self.axes: Axes = comb.axes
         self.numbers: dict[str, Tensor] = {}
-        record_dead = CostModel(comb.record).dead(keep)
-        number_of = comb.atom_numbers
-        self._alive = ~record_dead[number_of]  # atoms without a number read the last entry, which never dies
-        self._roots = comb.units.roots
-        self._batch = batch_family(comb.flow, self._roots)
+        self._alive = comb.axes.alive(CostModel(comb.record).dead(keep))
         self._cache: dict[int, tuple[npt.NDArray[np.int64], tuple[npt.NDArray[np.bool_], bool, bool]]] = {}
         self._batch_node: Node | None = None
         self._new: dict[Node, Node] = {}
-
-    def labels_of(self, name: str) -> list[Label]:
-        node = next(n for n in self.comb.trace.graph.nodes if n.op == "get_attr" and n.target == name)
-        return list(self.flow.labels[node])
 
     # What rewrites ask
 
@@ -176,20 +163,18 @@ class _Cutter:
         assert label is not None
         return self._state(label)[0]
 
-    def is_cut(self, label: Any) -> bool:
-        if isinstance(label, Varying):
-            label = label.atoms.reshape(-1)
+    def is_cut(self, label: Label) -> bool:
         return label is not None and self._state(label)[1]
 
     def living(self, label: Label) -> npt.NDArray[np.int64] | None:
         return np.flatnonzero(self.alive(label)) if label is not None and self.is_cut(label) else None
 
-    def size(self, label: Any, dense: int) -> Size:
+    def size(self, label: Label, dense: int) -> Size:
         if label is None:
             return dense
-        if isinstance(label, Varying):  # living rows are equally long
-            return int(self._alive[self._roots[label.atoms]].sum(-1).max())
         alive, _, batch = self._state(label)
+        if alive.ndim > 1:  # living rows are equally long
+            return int(alive.sum(-1).max())
         count = int(alive.sum())
         if not batch:
             return count
@@ -232,6 +217,7 @@ class _Cutter:
             if node.op == "call_function":
                 self._rewrite(node, copied)
             self._new[node] = self._replaced.get(copied, copied)
+            self._new[node].meta["dense"] = node.name  # by which the same value is found in the comb's graph
         output = next(n for n in dense.nodes if n.op == "output")
         self._output(output)
         return self._graph
@@ -271,9 +257,8 @@ class _Cutter:
     def _state(self, label: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.bool_], bool, bool]:
         known = self._cache.get(id(label))  # the label is kept beside its state: an id is only good while it lives
         if known is None:
-            roots = self._roots[label]
-            alive = self._alive[roots]
-            state = (alive, not bool(alive.all()), bool(self._batch[roots].any()))
+            alive = self._alive[label]
+            state = (alive, not bool(alive.all()), bool(self.axes.batch[label].any()))
             known = self._cache[id(label)] = (label, state)
         return known[1]
 

@@ -116,8 +116,8 @@ def _grouped_heads(
 @rewrite("scaled_dot_product_attention")
 def pin_scale(cut: Cutting, call: Call, new: Node) -> None:
     """The scale follows the channels unless it is given; a pruned model keeps the dense one (design: pinned values)."""
-    if call.get("scale") is None and cut.is_cut(cut.flow.raw(call["query"])[-1]):
-        cut.set(new, "scale", float(cut.flow.shape(call["query"])[-1] ** -0.5))
+    if call.get("scale") is None and cut.is_cut(cut.axes.of(call["query"])[-1]):
+        cut.set(new, "scale", float(cut.axes.shape(call["query"])[-1] ** -0.5))
 
 
 @rule("einsum")

@@ -77,7 +77,7 @@ def transposed(flow: Flow, call: Call) -> Labels:
 def groups_left(cut: Cutting, call: Call, new: Node) -> None:
     """As many groups as have living channels; one a sample where the batch is folded into them."""
     groups = int(call.get("groups", 1))
-    x = cut.flow.of(call["input"])[1]
+    x = cut.axes.of(call["input"])[1]
     if groups > 1 and x is not None:
         cut.set(new, "groups", runs_left(cut, x, groups))
 

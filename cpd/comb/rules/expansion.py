@@ -34,7 +34,7 @@ def widen(flow: Flow, call: Call) -> Labels:
 @rewrite("expand", "broadcast_to")
 def expanded_left(cut: Cutting, call: Call, new: Node) -> None:
     """Axes that were wide already stay as they come (-1), the others get their living size."""
-    labels, before, after = cut.flow.raw(call.node), cut.flow.shape(call["self"]), cut.flow.shape(call.node)
+    labels, before, after = cut.axes.of(call.node), cut.axes.shape(call["self"]), cut.axes.shape(call.node)
     shift = len(after) - len(before)
     sizes: list[Size] = []
     for i, (label, n) in enumerate(zip(labels, after, strict=True)):
@@ -47,14 +47,14 @@ def expanded_left(cut: Cutting, call: Call, new: Node) -> None:
 def times_left(cut: Cutting, call: Call, new: Node) -> None:
     """As often as there are living positions, or runs of them where more than one was repeated."""
     times = list(call.node.args[1])  # type: ignore[arg-type]
-    labels, before, after = cut.flow.raw(call.node), cut.flow.shape(call["self"]), cut.flow.shape(call.node)
+    labels, before, after = cut.axes.of(call.node), cut.axes.shape(call["self"]), cut.axes.shape(call.node)
     lead, missing = len(after) - len(times), len(after) - len(before)
     sizes: list[Size] = []
     for i, n in enumerate(times, start=lead):
         if i < missing or before[i - missing] == 1:
             sizes.append(cut.size(labels[i], after[i]))
         else:
-            sizes.append(n if n == 1 or labels[i] is None else runs_left(cut, cut.flow.of(call.node)[i], n))
+            sizes.append(n if n == 1 or labels[i] is None else runs_left(cut, cut.axes.of(call.node)[i], n))
     new.args = (new.args[0], sizes)
 
 
@@ -77,8 +77,8 @@ def repeat_interleave(flow: Flow, call: Call) -> Labels:
 def interleave_left(cut: Cutting, call: Call, new: Node) -> None:
     """Where a single position was repeated, as often as there are living positions."""
     axis = call["dim"]
-    if cut.flow.shape(call["self"])[axis] == 1:
-        cut.set(new, "repeats", cut.size(cut.flow.raw(call.node)[axis], cut.flow.shape(call.node)[axis]))
+    if cut.axes.shape(call["self"])[axis] == 1:
+        cut.set(new, "repeats", cut.size(cut.axes.of(call.node)[axis], cut.axes.shape(call.node)[axis]))
 
 
 _ALIKE = (
@@ -107,7 +107,7 @@ def made(flow: Flow, call: Call) -> Labels:
 @rewrite(*_ALIKE)
 def made_left(cut: Cutting, call: Call, new: Node) -> None:
     """The size follows what the value meets."""
-    sizes = [cut.size(a, n) for a, n in zip(cut.flow.raw(call.node), cut.flow.shape(call.node), strict=True)]
+    sizes = [cut.size(a, n) for a, n in zip(cut.axes.of(call.node), cut.axes.shape(call.node), strict=True)]
     cut.set(new, "size", sizes)
 
 

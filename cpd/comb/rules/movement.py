@@ -58,7 +58,7 @@ def slices(flow: Flow, call: Call) -> Labels:
 @rewrite("slice")
 def slice_left(cut: Cutting, call: Call, new: Node) -> None:
     """The run's ends move with the living positions; a stepped slice becomes a list of positions."""
-    label = cut.flow.of(call["self"])[call["dim"]]
+    label = cut.axes.of(call["self"])[call["dim"]]
     if label is None or not cut.is_cut(label):
         return
     alive = cut.alive(label)
@@ -140,7 +140,7 @@ def glu(flow: Flow, call: Call) -> Labels:
 def runs_left(cut: Cutting, call: Call, new: Node) -> None:
     """Each run keeps its living positions, which need no longer be equally many."""
     axis = call["dim"]
-    label = cut.flow.of(call["self"])[axis]
+    label = cut.axes.of(call["self"])[axis]
     if label is None or not cut.is_cut(label):
         return
     alive, sizes, start = cut.alive(label), [], 0
@@ -224,7 +224,7 @@ def pad(flow: Flow, call: Call) -> Labels:
 @rewrite("pad", "constant_pad_nd")
 def padding_left(cut: Cutting, call: Call, new: Node) -> None:
     """Only zeros whose partner lives are added."""
-    amounts, labels = _amounts(call), cut.flow.of(call.node)
+    amounts, labels = _amounts(call), cut.axes.of(call.node)
     for k in range(len(amounts) // 2):
         label = labels[len(labels) - 1 - k]
         if label is None or not cut.is_cut(label):

@@ -50,7 +50,7 @@ def layer_norm(flow: Flow, call: Call) -> Labels:
 @rewrite("layer_norm", "rms_norm")
 def shape_left(cut: Cutting, call: Call, new: Node) -> None:
     """The normalised shape is that of the units left."""
-    axes, labels, shape = len(call["normalized_shape"]), cut.flow.raw(call["input"]), cut.flow.shape(call["input"])
+    axes, labels, shape = len(call["normalized_shape"]), cut.axes.of(call["input"]), cut.axes.shape(call["input"])
     cut.set(new, "normalized_shape", [cut.size(labels[i - axes], shape[i - axes]) for i in range(axes)])
 
 
@@ -70,7 +70,7 @@ def group_norm(flow: Flow, call: Call) -> Labels:
 @rewrite("group_norm")
 def norm_groups_left(cut: Cutting, call: Call, new: Node) -> None:
     """As many groups as have living channels."""
-    groups, label = int(call["num_groups"]), cut.flow.raw(call["input"])[1]
+    groups, label = int(call["num_groups"]), cut.axes.of(call["input"])[1]
     if groups > 1 and label is not None and cut.is_cut(label):
         cut.set(new, "num_groups", int(cut.alive(label).reshape(groups, -1).any(1).sum()))
 

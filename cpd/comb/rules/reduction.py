@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.fx import Node
 
+from cpd.comb.axes import Axes
 from cpd.comb.flow import Call, Flow, Labels
 from cpd.comb.rules.registry import Cutting, Unruled, rewrite, rule
 
@@ -32,9 +33,9 @@ def sums(flow: Flow, call: Call) -> Labels:
 @rewrite("mean")
 def dense_denominator(cut: Cutting, call: Call, new: Node) -> None:
     """A mean over a labelled axis still divides by the dense number of positions."""
-    labels, shape = cut.flow.of(call["self"]), cut.flow.shape(call["self"])
+    labels, shape = cut.axes.of(call["self"]), cut.axes.shape(call["self"])
     share = 1.0
-    for i in _axes(cut.flow, call):
+    for i in _axes(cut.axes, call):
         if labels[i] is not None and cut.is_cut(labels[i]):
             share *= float(cut.alive(labels[i]).sum()) / shape[i]
     if share != 1.0:
@@ -95,8 +96,8 @@ def ranked(flow: Flow, call: Call) -> Any:
     return [list(labels), list(labels)]
 
 
-def _axes(flow: Flow, call: Call) -> list[int]:
-    rank = len(flow.shape(call["self"]))
+def _axes(values: Flow | Axes, call: Call) -> list[int]:
+    rank = len(values.shape(call["self"]))
     axes = call.arguments.get("dim")
     if axes is None or (isinstance(axes, (list, tuple)) and not axes):
         return list(range(rank))

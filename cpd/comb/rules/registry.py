@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.fx import Node
 
+from cpd.comb.axes import Axes
 from cpd.comb.flow import Call, Flow
 from cpd.comb.labels import Label
 
@@ -22,7 +23,7 @@ class Unruled(Exception):
 class Cutting(Protocol):
     """What a rewrite sees of the network being cut. `node` is always a node of the dense graph."""
 
-    flow: Flow
+    axes: Axes
 
     def size(self, label: Any, dense: int) -> Size:
         """New size of an axis that had `dense` positions."""

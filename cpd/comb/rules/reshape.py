@@ -28,15 +28,15 @@ def sizes_left(cut: Cutting, call: Call, new: Node) -> None:
     cut.set(
         new,
         name,
-        inferred([cut.size(a, n) for a, n in zip(cut.flow.raw(call.node), cut.flow.shape(call.node), strict=True)]),
+        inferred([cut.size(a, n) for a, n in zip(cut.axes.of(call.node), cut.axes.shape(call.node), strict=True)]),
     )
 
 
 @rewrite("unflatten")
 def parts_left(cut: Cutting, call: Call, new: Node) -> None:
     """The sizes that one axis is split into."""
-    first = call["dim"] % len(cut.flow.shape(call["self"]))
-    labels, shape = cut.flow.raw(call.node), cut.flow.shape(call.node)
+    first = call["dim"] % len(cut.axes.shape(call["self"]))
+    labels, shape = cut.axes.of(call.node), cut.axes.shape(call.node)
     parts = range(first, first + len(call["sizes"]))
     cut.set(new, "sizes", inferred([cut.size(labels[i], shape[i]) for i in parts]))
 

@@ -67,7 +67,7 @@ def affine_grid(flow: Flow, call: Call) -> Labels:
 @rewrite("affine_grid_generator")
 def grid_size(cut: Cutting, call: Call, new: Node) -> None:
     """The size of what will be sampled starts with the batch; its channels change nothing."""
-    batch, size = cut.flow.of(call["theta"])[0], list(call["size"])
+    batch, size = cut.axes.of(call["theta"])[0], list(call["size"])
     cut.set(new, "size", [cut.size(batch, size[0]), *size[1:]])
 
 
