@@ -11,12 +11,14 @@ from typing import Any
 
 from cpd.errors import RunError, StorageError
 from cpd.files import read_json
+from cpd.measure.answers import Answers
 from cpd.measure.measurement import Measurement
 from cpd.prune.plan import Plan
 from cpd.runs.spec import RunSpec
 from cpd.runs.store import Event, Series, Store
 from cpd.runs.workspace import ALONE, database
 
+ANSWERS = "answers.npz"  # what both models answered to every held-out image
 WHOLE = 10**9  # points of a series that is not thinned
 
 
@@ -51,6 +53,12 @@ class FinishedRun:
     @cached_property
     def plan(self) -> Plan:
         return Plan.from_json(json.dumps(self.result["plan"]), f"{self.folder}/result.json")
+
+    @cached_property
+    def answers(self) -> Answers | None:
+        """None where the run left none: its task has no classes, or it is of an earlier version."""
+        path = self.folder / ANSWERS
+        return Answers.load(path) if path.exists() else None
 
     @property
     def bundle(self) -> Path:

@@ -9,6 +9,7 @@ from cpd.errors import RunError
 from cpd.files import write_json
 from cpd.prune.plan import Plan
 from cpd.runs.context import RunContext
+from cpd.runs.finished import ANSWERS
 from cpd.runs.subject import begin_step, load_comb, load_data, load_subject, train_settings
 
 
@@ -17,6 +18,8 @@ def run(context: RunContext) -> None:
     batches ([1, 32]) of the latency at the end."""
     from cpd.distill.trainer import train
     from cpd.measure import measure_all
+    from cpd.measure.answering import answers
+    from cpd.measure.machine import pick_device
     from cpd.models import load_model
     from cpd.models.bundle import save_bundle
 
@@ -51,6 +54,7 @@ def run(context: RunContext) -> None:
         keeps={"dense": {}, "pruned": trained.plan.keep},
         progress=context.watch_stop,
     )
+    answers(model, pruned, task, pick_device(settings.device), context.watch_stop).save(context.run_dir / ANSWERS)
     row: dict[str, Any] = {name: measurement.to_dict() for name, measurement in found.items()}
     row |= {
         "plan": json.loads(trained.plan.to_json()),
