@@ -20,7 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TextIO
 
-from cpd.errors import CpdError, Diverged, RunError
+from cpd.errors import CpdError, Diverged, RunError, StorageError
 from cpd.files import make_folder, remove_leftovers, replacing, storage_error, write_json
 from cpd.runs import jobs
 from cpd.runs.context import RunContext, Stopped, Watcher
@@ -109,7 +109,11 @@ def _work(run_dir: Path, store: Store, run: str, root: Path | None, watcher: Wat
         if row.state in ASKED:  # told to stop while no worker was alive: the last checkpoint is where it stopped
             return _settle(store, run, "stopped", "")
         remove_leftovers(run_dir)
-        with _reserve(run_dir):
+        try:
+            reserve = _reserve(run_dir)
+        except StorageError as full:  # there was room for its folder, and now there is none even to begin
+            return _settle(store, run, "failed", str(full))
+        with reserve:
             context = RunContext(run_dir, spec_of(row), store, run, root, watcher)
             remove_leftovers(context.folder, older_than_s=3600.0)  # the app and other runs write there too
             state, error = _do(context, log)
@@ -134,9 +138,10 @@ def _do(context: RunContext, log: TextIO) -> tuple[str, str]:
         except (KeyboardInterrupt, Stopped):
             return "stopped", ""
         except BaseException as error:  # noqa: BLE001  whatever a job raises has to end in a named state
-            print(time.strftime("\n%Y-%m-%d %H:%M:%S"), file=log)
-            traceback.print_exception(error, file=log)
-            log.flush()
+            with contextlib.suppress(OSError):  # the log may be on the very disk that is full
+                print(time.strftime("\n%Y-%m-%d %H:%M:%S"), file=log)
+                traceback.print_exception(error, file=log)
+                log.flush()
             if is_out_of_memory(error):
                 return _STARVED, ""
             if isinstance(error, Diverged):
@@ -175,16 +180,14 @@ def _settle(store: Store, run: str, state: str, error: str) -> Run:
             time.sleep(0.5)
 
 
-@contextlib.contextmanager
-def _reserve(run_dir: Path) -> Iterator[None]:
+def _reserve(run_dir: Path) -> contextlib.AbstractContextManager[object]:
     """Keep a little disk space that is given back before the end is written: a run that fills the disk can say so."""
     path = run_dir / "reserve"
     with replacing(path) as file:
         file.write(b"\0" * _RESERVE_BYTES)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
+    stack = contextlib.ExitStack()
+    stack.callback(path.unlink, missing_ok=True)
+    return stack
 
 
 @contextlib.contextmanager

@@ -10,8 +10,9 @@ import hashlib
 import os
 import random
 import time
+from pathlib import Path
 
-from cpd.errors import DataError
+from cpd.errors import DataError, Diverged
 from cpd.files import write_json
 from cpd.runs.context import RunContext
 
@@ -54,8 +55,31 @@ def fail(how: str, context: RunContext) -> None:
         raise ZeroDivisionError("division by zero")
     if how == "memory":
         raise MemoryError
+    if how == "hungry":
+        allocate(200_000_000 // int(context.spec.options.get("accumulate", 1)))
+    if how == "ravenous":
+        allocate(200_000_000)
+    if how == "nan":
+        raise Diverged("The loss is no longer finite at step 30; lower lr (now 0.1).")
+    if how == "fill" and not (context.run_dir / "filled").exists():
+        with open(context.run_dir / "big", "wb", buffering=0) as file:
+            while True:
+                file.write(b"\0" * 65_536)
     if how == "disk":
         with open(context.run_dir / "big", "wb") as file:
             file.write(b"\0" * 100_000_000)
     if how == "die":
         os._exit(13)
+
+
+def allocate(size: int) -> None:
+    """Ask for `size` bytes where three quarters of 200 MB are left: really refused, or really given."""
+    import resource
+
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + 150_000_000, limits[1]))
+    try:
+        bytearray(size)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, limits)
