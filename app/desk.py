@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from cpd.files import replacing
 from cpd.prune.plan import Plan, Scores
 from cpd.runs.project import Project
 
-OPEN, VERSION, SEEN, SHOWN, ERROR, SELECTED = "plan.open", "plan.version", "plan.seen", "plan.shown", "plan.error", "plan.selected"
+MADE, OPEN, VERSION, SEEN, SHOWN, ERROR, SELECTED = "plan.made", "plan.open", "plan.version", "plan.seen", "plan.shown", "plan.error", "plan.selected"
 BRANCH = "branch"  # query string
 
 Edit = Callable[[Draft], Draft]
@@ -34,14 +35,14 @@ class Desk:
     project: Project
     comb: state.Combed
 
-    @property
+    @cached_property
     def path(self) -> Path:
         return state.plan_path(self.project)
 
-    @property
+    @cached_property
     def folder(self) -> Path:
         """Where the branches are."""
-        return state.folder(self.project) / "branches"
+        return self.path.parent / "branches"
 
     @property
     def model(self) -> str:
@@ -84,8 +85,16 @@ class Desk:
         return None if table is None else table.groups
 
     def plan(self, draft: Draft | None = None) -> Plan:
+        """The plan that a draft makes, by default the one shown. The last one is remembered: an edit writes it, and the
+        page draws it right after."""
         draft = self.draft if draft is None else draft
-        return draft.plan(self.comb.record, self.scores(draft.criterion))
+        scores = self.scores(draft.criterion)
+        kept = st.session_state.get(MADE)
+        if kept is None or kept[0] is not draft or kept[1] is not scores or kept[2] is not self.comb:
+            kept = (draft, scores, self.comb, draft.plan(self.comb.record, scores))
+            st.session_state[MADE] = kept
+        plan: Plan = kept[3]
+        return plan
 
     def branches(self) -> list[Branch]:
         """All branches of this model, the open one first; files that cannot be read are left out and left alone."""

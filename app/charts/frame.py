@@ -13,42 +13,58 @@ from app.layers import Section
 
 def framed(fig: go.Figure, x: str, y: str, *, height: int = 320, dark: bool = False, legend: bool = True, **layout: Any) -> go.Figure:
     """`fig` with axis titles, tight margins and quiet grid lines. Zoom survives redraws."""
-    line = palette.grid(dark)
-    fig.update_layout(
-        height=height,
-        margin={"l": 62, "r": 8, "t": 34 if legend else 12, "b": 8},
-        showlegend=legend,
-        legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "title": None, "font": {"size": 12}},
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        font={"color": palette.ink(dark), "size": 12},
-        hoverlabel={"align": "left"},
-        uirevision="keep",
-    )
-    axis = {"gridcolor": line, "zerolinecolor": line, "linecolor": line, "automargin": True, "title": {"standoff": 14}}
-    fig.update_xaxes(**axis, showgrid=False)
-    fig.update_yaxes(**axis)
+    made = frame(x, y, height=height, dark=dark, legend=legend)
+    quiet = {name: value for name, value in made["yaxis"].items() if name != "title"} | {"title": {"standoff": 14}}
+    fig.update_xaxes(**quiet, showgrid=False)
+    fig.update_yaxes(**quiet)
     # The first axes carry the titles; charts with more axes title those themselves.
-    fig.update_layout(xaxis={"title": {"text": x}}, yaxis={"title": {"text": y}})
+    fig.update_layout(made)
     return fig.update_layout(**layout) if layout else fig
+
+
+def frame(x: str, y: str, *, height: int = 320, dark: bool = False, legend: bool = True) -> dict[str, Any]:
+    """The same as a plain layout with one pair of axes, for charts that are drawn so often that updating a figure
+    piece by piece would be felt."""
+    line = palette.grid(dark)
+    axis = {"gridcolor": line, "zerolinecolor": line, "linecolor": line, "automargin": True}
+    return {
+        "height": height,
+        "margin": {"l": 62, "r": 8, "t": 34 if legend else 12, "b": 8},
+        "showlegend": legend,
+        "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "title": None, "font": {"size": 12}},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"color": palette.ink(dark), "size": 12},
+        "hoverlabel": {"align": "left"},
+        "uirevision": "keep",
+        "xaxis": axis | {"showgrid": False, "title": {"text": x, "standoff": 14}},
+        "yaxis": axis | {"title": {"text": y, "standoff": 14}},
+    }
 
 
 def depth_axis(fig: go.Figure, parts: Sequence[Section], dark: bool) -> go.Figure:
     """Label the x axis with the parts of the model, as many as fit, and rule a hair line before each that is named."""
+    axis, rules = depth(parts, dark)
+    fig.update_xaxes(**axis)
+    return fig.update_layout(shapes=[*fig.layout.shapes, *rules])
+
+
+def depth(parts: Sequence[Section], dark: bool) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What `depth_axis` adds, as a plain x axis and plain shapes."""
     shown = parts[:: max(1, round(len(parts) / 24))]
-    fig.update_xaxes(
-        tickvals=[(part.first + part.last) / 2 for part in shown],
-        ticktext=[part.name for part in shown],
-        tickangle=0 if len(parts) <= 9 else -40,
-        ticks="",
-        range=[-0.8, (parts[-1].last if parts else 0) + 0.8],
-    )
+    axis = {
+        "tickvals": [(part.first + part.last) / 2 for part in shown],
+        "ticktext": [part.name for part in shown],
+        "tickangle": 0 if len(parts) <= 9 else -40,
+        "ticks": "",
+        "range": [-0.8, (parts[-1].last if parts else 0) + 0.8],
+    }
     rules = [
         {"type": "line", "xref": "x", "yref": "paper", "x0": part.first - 0.5, "x1": part.first - 0.5, "y0": 0, "y1": 1,
          "layer": "below", "line": {"color": palette.grid(dark), "width": 1}}
         for part in shown[1:]
     ]  # fmt: skip
-    return fig.update_layout(shapes=[*fig.layout.shapes, *rules])
+    return axis, rules
 
 
 def exporting(file: str, *, zoom: bool = False) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from app.numbers import plural
 from app.widgets import chrome
 
 CHART = "plan.chart"
-MOST_NAMED = 40
+MOST_NAMED = 12
 
 
 def brushed_chart(desk: Desk, lines: Sequence[Ratio]) -> None:

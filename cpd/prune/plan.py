@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -163,8 +163,9 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON that a person can read."""
-        row = {"schema": SCHEMA} | asdict(self)
-        rows = row.pop("groups")
+        row = {"schema": SCHEMA} | {field.name: getattr(self, field.name) for field in fields(self)}
+        rows = [vars(group) for group in row.pop("groups")]  # asdict would copy every unit's number
+        row |= {"constraints": asdict(self.constraints), "target": dict(self.target)}
         head = json.dumps(row, indent=1)[:-2]
         return head + ',\n "groups": [\n  ' + ",\n  ".join(json.dumps(r) for r in rows) + "\n ]\n}\n"
 
