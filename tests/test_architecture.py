@@ -15,6 +15,7 @@ WITHOUT_TORCH = (
     "cpd.prune.index", "cpd.prune.trial", "cpd.prune.compare", "cpd.runs.store", "cpd.runs.spec", "cpd.runs.project", "cpd.runs.launcher", "cpd.runs.control", "cpd.runs.policy", "cpd.runs.memory", "cpd.runs.supervisor",
     "cpd.runs.workspace", "cpd.measure", "cpd.measure.measurement", "cpd.measure.metrics", "cpd.measure.machine", "cpd.models", "cpd.tasks",
     "cpd.importance", "cpd.importance.scores", "cpd.importance.registry", "cpd.importance.normalise", "cpd.importance.stability", "cpd.distill.settings", "cpd.cli",
+    "cpd.attribution", "cpd.attribution.record", "cpd.attribution.methods",
     "cpd.sensitivity", "cpd.sensitivity.table", "cpd.sensitivity.staircase", "cpd.sensitivity.settings", "cpd.sensitivity.ladder",
 )  # fmt: skip
 

@@ -62,6 +62,7 @@ def target_of(outputs: Tensor) -> tuple[int, Tensor | None]:
 
 def answer_of(outputs: Tensor, target: int, pixels: Tensor | None, most: int = 3) -> Answer:
     """What a network says of one image (1, classes[, H, W])."""
+    outputs = outputs.detach()
     chances = outputs.float().softmax(1)[0]
     if outputs.ndim == 2:
         best = chances.topk(min(most, len(chances)))

@@ -45,7 +45,9 @@ def run(context: RunContext) -> None:
     networks: dict[str, nn.Module] = {DENSE: prune(model, comb, uniform_plan(comb.record, 0.0))}
     mark = ""
     if compared == "plan":
-        plan = Plan.from_json(json.dumps(options.get("plan") or {}))
+        if not options.get("plan"):
+            raise RunError("comparing with a plan needs a plan; save one on the Plan screen first.")
+        plan = Plan.from_json(json.dumps(options["plan"]))
         networks[PRUNED] = _as_planned(model, comb, plan, task, spec.seed)
         mark = plan.digest
     elif compared != "dense":
