@@ -36,10 +36,11 @@ _PART = 100  # scenes painted at a time
 MOVES = Moves(flip=False, scale=(1.0, 1.15), turn=8.0, light=0.25)
 
 
-def digit_scenes(
-    shape: tuple[int, int, int], spec: str = "", train: int = TRAIN, held_out: int = HELD_OUT
-) -> SegmentationTask:
+def digit_scenes(shape: tuple[int, int, int], spec: str = "", train: int = 0, held_out: int = 0) -> SegmentationTask:
     """The scenes at the model's input shape; 1,500 of 64x64 take about two seconds.
+
+    Args:
+        train, held_out: how many scenes, 0 for the usual number.
 
     Raises:
         DataError: scenes would be too small to tell digits apart.
@@ -57,7 +58,9 @@ def digit_scenes(
     labels = torch.from_numpy(data.target).long()
     norm = normalisation(spec, shape[0])
     scenes = []
-    for part, (digits, count) in enumerate(zip(stratified(labels, 0.25), (train, held_out), strict=True)):
+    for part, (digits, count) in enumerate(
+        zip(stratified(labels, 0.25), (train or TRAIN, held_out or HELD_OUT), strict=True)
+    ):
         painted = [
             paint(ink[digits], labels[digits], min(_PART, count - first), shape, generator(_SEED, part, first))
             for first in range(0, count, _PART)
