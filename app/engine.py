@@ -9,8 +9,13 @@ from typing import Any
 import streamlit as st
 
 from app import state
-from cpd.runs import control, supervisor
+from cpd.errors import CpdError
+from cpd.runs import control, policy, supervisor
+from cpd.runs.checkpoint import Saved
+from cpd.runs.policy import Policy
 from cpd.runs.project import Project
+from cpd.runs.standing import Standing
+from cpd.runs.standing import standing as how_it_stands
 from cpd.runs.store import Event, Run, Series, Store
 from cpd.runs.workspace import database, open_workspace, run_folder
 
@@ -69,8 +74,73 @@ def active(project: Project, kinds: Sequence[str]) -> list[Run]:
     return found
 
 
+def run(name: str) -> Run:
+    """The run as it is now; seen to by a supervisor while it is unfinished."""
+    found = store().run(name)
+    if not found.is_over:
+        supervisor.ensure(state.workspace())
+    return found
+
+
+def standing(run: Run) -> Standing:
+    return how_it_stands(state.workspace(), run)
+
+
+def place(run: Run) -> tuple[int, int] | None:
+    """(number in the queue from 1, length of the queue), None for a run that does not wait."""
+    if run.state not in ("queued", "paused"):
+        return None
+    names = [row.id for row in store().queue()]
+    return (names.index(run.id) + 1, len(names)) if run.id in names else None
+
+
 def stop(run: str) -> None:
     control.stop(state.workspace(), run)
+
+
+def pause(run: str) -> None:
+    control.pause(state.workspace(), run)
+
+
+def resume(run: str) -> None:
+    control.resume(state.workspace(), run)
+
+
+def move(run: str, to: int) -> None:
+    """To position `to` of the queue, 0 for the first."""
+    control.move(state.workspace(), run, to)
+
+
+def roll_back(run: str, step: int, options: Mapping[str, Any]) -> str:
+    """Queue a run that goes on from a checkpoint of `run` with other options; its id."""
+    return control.roll_back(state.workspace(), run, step, options)
+
+
+def parallel() -> int:
+    """How many heavy runs go on at one time."""
+    try:
+        return Policy.of(state.workspace()).parallel
+    except CpdError:  # a damaged policy.json: the supervisor goes by the defaults, and says so in its log
+        return Policy().parallel
+
+
+def set_parallel(number: int) -> None:
+    policy.set_parallel(state.workspace(), number)
+
+
+def checkpoints(run: str) -> list[Saved]:
+    """The places of a run that one can go back to, oldest first."""
+    folder = files(run) / "checkpoints"
+    try:
+        changed = folder.stat().st_mtime_ns
+    except OSError:
+        return []
+    return _checkpoints(str(state.workspace()), run, changed)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _checkpoints(root: str, run: str, changed: int) -> list[Saved]:
+    return control.checkpoints(Path(root), run)
 
 
 def metrics(run: str) -> dict[str, Series]:

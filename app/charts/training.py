@@ -1,4 +1,4 @@
-"""Plots of a run: anything over steps, with a mark at every cut, and the widths of all groups over time."""
+"""Plots of a run: anything over steps, with marks for what happened, and the widths of all groups over time."""
 
 from __future__ import annotations
 
@@ -27,12 +27,17 @@ class Series:
     opacity: float = 1.0
 
 
+CUT, UNDONE, EVALUATED, RESTARTED = "cut", "undone", "evaluated", "restarted"
+MOST_MARKS = 200  # of a kind: what is closer together than that becomes one
+
+
 @dataclass(frozen=True)
 class Mark:
-    """A cut: when, and what to say about it."""
+    """Something that happened: when, and what to say about it."""
 
     step: int
     text: str
+    kind: str = CUT
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ def over_steps(
     height: int = 270,
     dark: bool = False,
 ) -> go.Figure:
-    """Lines over optimizer steps; a tick below the axis for every cut; `levels` dashed in the text colour.
+    """Lines over optimizer steps; marks below them for what happened; `levels` dashed in the text colour.
 
     Args:
         share: values are fractions, shown as percent.
@@ -73,21 +78,41 @@ def over_steps(
     for level in levels:
         fig.add_scatter(x=[0, last], y=[level.value] * 2, name=level.name, mode="lines", hovertemplate=f"%{{y:{spec}}}<extra>{level.name}</extra>",
                         line={"color": palette.ink(dark), "width": 1.5, "dash": "dash"})  # fmt: skip
-    if marks:
-        fig.add_scatter(x=[mark.step for mark in marks], y=[0] * len(marks), yaxis="y2", name="cut", mode="markers", showlegend=height > 240, customdata=[mark.text for mark in marks],
-                        marker={"symbol": "line-ns", "size": 10, "line": {"width": 1.5, "color": palette.CUT}},
-                        hovertemplate="step %{x}<br>%{customdata}<extra></extra>")  # fmt: skip
+    for kind, (symbol, size, row) in _LOOKS.items():
+        found = gathered([mark for mark in marks if mark.kind == kind], last)
+        if found:
+            colour = {CUT: palette.CUT, UNDONE: palette.SELECTION, EVALUATED: palette.STUDENT}.get(kind, palette.ink(dark))
+            fig.add_scatter(x=[mark.step for mark in found], y=[row] * len(found), yaxis="y2", name=kind, mode="markers", showlegend=height > 240,
+                            customdata=[mark.text for mark in found], marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5, "color": colour}},
+                            hovertemplate="step %{x}<br>%{customdata}<extra></extra>")  # fmt: skip
     framed(fig, STEP, y, height=height, dark=dark)
-    # The cuts have a strip of their own, so that a hundred of them never hide a curve.
-    fig.update_layout(yaxis={"domain": [0.09 if marks else 0, 1]})
+    # Marks have a strip of their own, so that a hundred of them never hide a curve.
+    fig.update_layout(yaxis={"domain": [0.13 if marks else 0, 1]})
     if marks:
-        fig.update_layout(yaxis2={"domain": [0, 0.07], "range": [-1, 1], "visible": False, "fixedrange": True}, xaxis={"anchor": "y2"})
+        fig.update_layout(yaxis2={"domain": [0, 0.11], "range": [-1.6, 1.6], "visible": False, "fixedrange": True}, xaxis={"anchor": "y2"})
     fig.update_xaxes(range=[-0.01 * last, last * 1.01 or 1])
     if share:
-        fig.update_yaxes(tickformat=_digits(1.0 if zero else _span(series, levels)), selector={"domain": (0.09 if marks else 0, 1)})
+        fig.update_yaxes(tickformat=_digits(1.0 if zero else _span(series, levels)), selector={"domain": (0.13 if marks else 0, 1)})
     if zero:
         fig.update_layout(yaxis={"rangemode": "tozero"})
     return fig
+
+
+# What each kind of mark looks like, and where it stands in the strip: symbol, size, row.
+_LOOKS = {CUT: ("line-ns", 9, 0.7), UNDONE: ("x-thin", 7, 0.7), EVALUATED: ("circle", 3, -0.8), RESTARTED: ("triangle-right", 8, -0.8)}
+
+
+def gathered(marks: Sequence[Mark], last: int) -> list[Mark]:
+    """One mark for all that lie closer together than the eye can tell, in the order of their steps."""
+    stride = max(1, -(-(last + 1) // MOST_MARKS))
+    places: dict[int, list[Mark]] = {}
+    for mark in marks:
+        places.setdefault(mark.step // stride, []).append(mark)
+    return [Mark(row[0].step, _lines([mark.text for mark in row]), row[0].kind) for _, row in sorted(places.items())]
+
+
+def _lines(texts: Sequence[str], most: int = 6) -> str:
+    return "<br>".join(texts[:most]) + (f"<br>and {len(texts) - most} more" if len(texts) > most else "")
 
 
 def _digits(span: float) -> str:

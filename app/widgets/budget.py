@@ -11,15 +11,23 @@ from cpd.distill.settings import SCHEDULES, TrainSettings
 from cpd.errors import CpdError
 from cpd.importance.registry import CRITERIA
 from cpd.runs.project import Project
+from cpd.runs.rows import Run
 from cpd.tasks.demos import DEMOS
 
 SCHEDULE_TEXT = {"interval": "little by little", "few-step": "in four steps", "one-shot": "at once"}
 
 
-def budget(project: Project) -> tuple[dict[str, Any], int, str]:
-    """The chosen settings as run options, the seed, and what does not fit in words ("" when all does)."""
+def budget(project: Project, like: Run | None = None) -> tuple[dict[str, Any], int, str]:
+    """The chosen settings as run options, the seed, and what does not fit in words ("" when all does).
+
+    They begin with those of the run `like`, where one is given.
+    """
     default = TrainSettings.from_dict({**recommended(project), "device": project.device})
     key = f"budget.{project.id}"  # another project begins with its own defaults
+    if like is not None:
+        known = {name: value for name, value in like.spec.options.items() if hasattr(default, name)}
+        default = TrainSettings.from_dict({**default.to_dict(), **known, "seed": like.spec.seed})
+        key = f"budget.{project.id}.{like.id}"
     keep: dict[str, Any] = {"persist_state": "session"}
     with st.expander("Budget and distillation", icon=":material/timer:"):
         a, b, c = st.columns(3, gap="medium")
@@ -42,7 +50,14 @@ def budget(project: Project) -> tuple[dict[str, Any], int, str]:
             }
             temperature = st.number_input("Temperature", 0.1, 100.0, default.temperature, 0.5, key=f"{key}.temperature", **keep,
                                           help="Softens the teacher's outputs, so that its second choices count too.")  # fmt: skip
+        st.divider()
+        a, b = st.columns([1, 2], gap="medium", vertical_alignment="center")
+        corridor = a.number_input("Corridor, points", 0.0, 100.0, round(100 * default.corridor, 3), 0.5, key=f"{key}.corridor", format="%g", **keep,
+                                  help="How far the student may stay below the teacher after a cut. A cut that it has not come back from by the "
+                                  "next one is undone, and other groups are tried. 0 for no limit.")  # fmt: skip
+        b.caption(f"Judged on {default.corridor_images:,} held-out images, always the same." if corridor else "No limit: every cut stands, whatever it costs.")
     chosen = default.to_dict() | {
+        "corridor": corridor / 100,
         "epochs": epochs, "batch_size": int(batch), "lr": rate, "seed": int(seed), "cut_share": cut / 100, "schedule": schedule,
         "criterion": criterion, "losses": {name: weight for name, weight in losses.items() if weight}, "temperature": temperature,
     }  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import streamlit as st
@@ -13,6 +12,7 @@ from cpd.runs.project import Project
 from cpd.runs.store import Run
 
 TICK_S = 1.0
+WAITING = {"queued": "waiting for its turn", "pausing": "pausing", "stopping": "stopping", "paused": "paused"}
 DOING = {
     "comb": "Combing: tracing the model, finding groups, proving them",
     "doctor": "Doctor: trial cuts of every group, forward, backward, saved and opened again",
@@ -50,17 +50,14 @@ def progress_line(run: Run) -> None:
     st.progress(share, text=f"{DOING.get(run.kind, run.kind)} · {how_far(run)}")
 
 
-def how_far(run: Run, now: float | None = None) -> str:
-    """State of a run in a few words, with the time left once there is a rate to tell it from."""
-    if run.state == "queued":
-        return "waiting for its turn"
-    if run.state == "stopping":
-        return "stopping"
+def how_far(run: Run) -> str:
+    """State of a run in a few words, with the time left once there is a pace to tell it from."""
+    if run.state in WAITING:
+        return WAITING[run.state]
     if not run.total or not run.step or not run.started:
         return "starting"
-    elapsed = (time.time() if now is None else now) - run.started
-    left = elapsed / run.step * (run.total - run.step)
-    return f"{100 * run.step / run.total:.0f} %, about {duration(left)} left" if elapsed > 3 else f"{100 * run.step / run.total:.0f} %"
+    left = f", about {duration(run.pace_s * (run.total - run.step))} left" if run.pace_s else ""
+    return f"{100 * run.step / run.total:.0f} %{left}"
 
 
 def last_failure(project: Project, kinds: Sequence[str]) -> None:

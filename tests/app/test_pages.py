@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 import synthetic
+from live_run import started
 
 from cpd.comb.findings import Findings, Row
-from cpd.prune.plan import Plan, uniform_plan
-from cpd.runs.project import create_project, list_projects, project_folder
+from cpd.prune.plan import uniform_plan
+from cpd.runs.project import list_projects, project_folder
 from cpd.runs.store import Store
 from cpd.runs.workspace import database
 from cpd.tasks.demos import DEMOS
@@ -209,125 +210,6 @@ def test_the_picture_shows_the_plan_and_a_plan_that_cuts_a_locked_group_is_point
     drawn = {trace["name"]: trace for trace in json.loads(at.get("plotly_chart")[0].proto.spec)["data"] if trace["type"] == "bar"}
     assert drawn["cut by the plan"]["customdata"][0][5] == "8 → 4"
     assert "The plan still cuts stage0.conv1" in texts(at, "warning")
-
-
-# Run -----------------------------------------------------------------------------------------------------------------
-
-
-def test_run_starts_with_a_target_and_the_address_finds_it_again(open_page, project, home):
-    made = project()
-    at = open_page("run", project=made.id)
-    assert "No run yet" in texts(at, "markdown")
-    at.number_input(key="run.target.share").set_value(40)
-    at.number_input(key=f"budget.{made.id}.epochs").set_value(2.0)
-    at.run()
-    at.button(key="run.start").click().run()
-    assert not at.exception
-    run = store(home).list_runs(made.id)[0]
-    assert run.kind == "distill"
-    assert run.spec.options["target"] == {"macs": 0.4}
-    assert run.spec.options["epochs"] == 2.0
-    assert run.spec.options["plan"] is None
-    assert at.query_params["run"] == run.id
-    again = open_page("run", project=made.id, run=run.id)  # another tab, or the app restarted
-    assert run.id in texts(again, "markdown")
-    assert again.button(key=f"stop.{run.id}")
-
-
-@pytest.mark.usefixtures("no_workers")
-def test_a_demo_begins_with_the_budget_that_suits_it(open_page, home):
-    demo = DEMOS[0]
-    made = create_project(home, demo.title, demo.model, str(demo.weights), dict(demo.settings), demo.data)
-    synthetic.chain().save(project_folder(home, made.id))
-    at = open_page("run", project=made.id)
-    at.button(key="run.start").click().run()
-    options = store(home).list_runs(made.id)[0].spec.options
-    assert {name: options[name] for name in demo.run} == dict(demo.run)
-
-
-def test_run_takes_the_current_plan_along(open_page, project, home):
-    record = synthetic.chain()
-    made = project(record)
-    plan = uniform_plan(record, 0.5)
-    plan.save(project_folder(home, made.id) / "plan.json")
-    at = open_page("run", project=made.id)
-    at.button(key="run.start").click().run()
-    options = store(home).list_runs(made.id)[0].spec.options
-    assert options["target"] is None
-    assert Plan.from_json(json.dumps(options["plan"])) == plan
-
-
-def started(home: Path, made, steps: int = 30) -> str:
-    """A run that a worker would have written so far."""
-    book, run = store(home), "distill-1"
-    book.add(run, made.spec("distill", options={"target": {"macs": 0.25}}))
-    (home / "runs" / run).mkdir()
-    book.launch(run)
-    book.begin(run)
-    rows = [(step, "train/loss", 1.0 / (step + 1)) for step in range(steps)]
-    rows += [(0, "val/top1", 0.98), (20, "val/top1", 0.96), (0, "teacher/top1", 0.985), (20, "cost/macs", 0.5), (20, "cost/params", 0.4),
-             (20, "latency/ms_b1", 1.0), (10, "width/stage1.conv1", 16)]  # fmt: skip
-    book.add_event(run, 10, "cut", "stage1.conv1 keeps 16 of 32", {"group": "stage1.conv1"})
-    book.advance(run, rows, (steps, 100))
-    return run
-
-
-def test_a_running_run_shows_progress_curves_the_teacher_and_every_cut(open_page, project, home):
-    made = project()
-    run = started(home, made)
-    at = open_page("run", project=made.id)
-    assert not at.exception
-    assert at.get("progress")[0].text.startswith("step 30 of 100")
-    assert metric(at, "Accuracy (top-1)").value == "96.00 %"
-    assert metric(at, "Accuracy (top-1)").delta == "-2.50 pts"
-    assert metric(at, "MACs").value == "50.0 %"
-    assert metric(at, "Latency, batch 1").value == "1.00 ms"
-    traces = {trace.get("name"): trace for element in at.get("plotly_chart") for trace in json.loads(element.proto.spec)["data"]}
-    assert traces["teacher"]["y"] == [0.985, 0.985]
-    assert traces["cut"]["x"] == [10]
-    at.button(key=f"stop.{run}").click().run()
-    assert store(home).run(run).state == "stopping"
-
-
-def test_a_finished_run_shows_before_and_after_and_hands_the_model_over(open_page, project, home):
-    made = project()
-    run = started(home, made, 100)
-    dense = json.loads((project_folder(home, made.id) / "baseline.json").read_text())
-    pruned = dense | {"parameters": 1750, "macs": 529_920.0, "quality": 0.97,
-                      "latency": [entry | {k: entry[k] / 2 for k in ("median_ms", "p10_ms", "p90_ms")} for entry in dense["latency"]]}  # fmt: skip
-    folder = home / "runs" / run
-    (folder / "bundle").mkdir()
-    (folder / "bundle" / "model.safetensors").write_bytes(b"0" * 4096)
-    (folder / "result.json").write_text(json.dumps({"dense": dense, "pruned": pruned, "plan": {}, "seconds": 9.0, "bundle": "bundle/model.safetensors"}))
-    store(home).finish(run, "finished")
-    at = open_page("run", project=made.id)
-    assert not at.exception
-    assert metric(at, "Accuracy (top-1)").delta == "-1.00 pts"
-    assert metric(at, "Latency, batch 32").delta == "2.00× faster"
-    sheet = at.dataframe[0].value
-    assert list(sheet["Change"]) == ["-1.00 pts", "4.00× fewer", "4.00× fewer", "2.00× faster", "2.00× faster"]
-    assert "cpd.load_model" in at.code[0].value
-    assert any(element.label.startswith("Download the model") for element in at.get("download_button"))
-
-
-def test_a_failed_run_says_why_and_can_go_on(open_page, project, home):
-    made = project()
-    run = started(home, made)
-    store(home).finish(run, "failed", "the disk is full; free some space and resume the run.")
-    at = open_page("run", project=made.id)
-    assert "the disk is full" in texts(at, "error")
-    at.button(key=f"resume.{run}").click().run()
-    assert store(home).run(run).state == "queued"
-
-
-def test_impossible_settings_are_refused_in_place(open_page, project):
-    made = project()
-    at = open_page("run", project=made.id)
-    for name in ("task", "soft_logits", "hard_labels", "features"):
-        at.number_input(key=f"budget.{made.id}.loss.{name}").set_value(0.0)
-    at.run()
-    assert "losses" in texts(at, "error")
-    assert at.button(key="run.start").disabled
 
 
 # The app as a process ------------------------------------------------------------------------------------------------
