@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from cpd.importance.stability import rank_correlation
+from cpd.importance.stability import ranks
 
 Scores = Mapping[str, Mapping[str, npt.NDArray[np.float64]]]  # criterion -> group -> (width,)
 Pairs = dict[tuple[str, str], list[float]]  # correlation per group; NaN where a list is constant or has one unit
@@ -20,11 +20,20 @@ SHAKY = 0.7  # below this a ranking would change with other batches
 
 
 def by_group(scores: Scores, groups: Sequence[str]) -> Pairs:
-    """Correlation of every pair of criteria in every group."""
+    """Correlation of every pair of criteria in every group. Each list is ranked once: pairs are many and ranks are dear."""
+    ranked = {name: [_direction(found[group]) if group in found else None for group in groups] for name, found in scores.items()}
     return {
-        (a, b): [rank_correlation(scores[a][g], scores[b][g]) if g in scores[a] and g in scores[b] else float("nan") for g in groups]
+        (a, b): [float(x @ y) if x is not None and y is not None and len(x) == len(y) else float("nan") for x, y in zip(ranked[a], ranked[b], strict=True)]
         for a, b in combinations(scores, 2)
     }
+
+
+def _direction(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+    """Centred ranks of length one, whose products are Spearman's correlations; None where there is no order."""
+    x = ranks(values)
+    x = x - x.mean()
+    size = float(np.sqrt(x @ x))
+    return x / size if size else None
 
 
 def matrix(pairs: Pairs, names: Sequence[str]) -> npt.NDArray[np.float64]:

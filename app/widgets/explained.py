@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import agree, engine, state
+from app import engine, state
 from app.charts.attribution import heat_maps, picture
 from app.numbers import duration, percent, plural
 from app.widgets import chrome
@@ -19,6 +19,7 @@ from app.widgets.jobs import TICK_S, last_failure, progress_line
 from cpd.attribution.methods import METHODS
 from cpd.attribution.record import DENSE, PRUNED, Answer, Attribution, Explained, load_arrays
 from cpd.errors import CpdError
+from cpd.importance.stability import rank_correlation
 from cpd.prune.plan import Plan
 from cpd.runs.project import Project
 
@@ -218,7 +219,7 @@ def facts(found: Attribution, image: Explained, method: str, maps: Mapping[str, 
         others = ", ".join(f"{_class(found, c)} {percent(p)}" for c, p in answer.top)
         lines.append(f"**{name.capitalize()}**: {others}. Score of {_class(found, image.target)}: {answer.score:.2f}.")
     if DENSE in maps and PRUNED in maps:
-        alike = agree.rank_correlation(maps[DENSE].reshape(-1), maps[PRUNED].reshape(-1))
+        alike = rank_correlation(maps[DENSE].reshape(-1), maps[PRUNED].reshape(-1))
         if alike == alike:
             word = "look at the same places" if alike > 0.7 else "look at partly different places" if alike > 0.3 else "look at different places"
             lines.append(f"The two networks {word}: rank correlation of their maps {alike:.2f}.")

@@ -134,7 +134,7 @@ def ranking(table: SensitivityTable, rows: list[sense.Reach], selected: str, sho
     key = f"sense.table.{st.session_state.get(VERSION, 0)}.{hash(tuple(names))}"
     st.dataframe(
         frame.drop(columns=[name for name in ("ms", "ended") if not frame[name].any()]), key=key, hide_index=True, height=chrome.table_height(len(frame), 11),
-        on_select=lambda: from_table(names, key), selection_mode="single-row",
+        on_select=lambda: from_table(names, key), selection_mode="single-row", placeholder=DASH,
         selection_default={"selection": {"rows": [names.index(selected)] if selected in names else [], "columns": []}},
         column_config={
             "group": st.column_config.TextColumn("Group", pinned=True),

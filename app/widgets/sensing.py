@@ -9,7 +9,7 @@ import streamlit as st
 from app import engine, state
 from app.numbers import plural
 from app.widgets import chrome
-from app.widgets.jobs import TICK_S, last_failure, progress_line
+from app.widgets.jobs import last_failure, progress_line
 from app.widgets.sensed import findings
 from cpd.errors import CpdError
 from cpd.importance.registry import CRITERIA
@@ -21,6 +21,7 @@ from cpd.sensitivity.table import SensitivityTable
 
 KIND = ("sense",)
 ERROR = "sense.error"
+TICK_S = 2.0  # three charts and a table are drawn anew at every tick
 STEPS = (5, 10, 20)  # equal parts of a group's width
 DEFAULT = 10
 
@@ -99,7 +100,7 @@ def interrupted(project: Project, table: SensitivityTable) -> None:
 
 
 def scan_panel(project: Project, comb: state.Combed) -> None:
-    """Everything below the settings, drawn again every second while the scan runs; the page reruns when it ends."""
+    """Everything below the settings, drawn again every other second while the scan runs; the page reruns when it ends."""
     running = bool(engine.active(project, KIND))
 
     @st.fragment(run_every=TICK_S if running else None, key=f"sense.panel.{running}")

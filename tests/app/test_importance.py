@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import synthetic
+from scipy.stats import spearmanr
 
 from app import agree, palette
 from app.charts import importance
@@ -287,3 +288,11 @@ def test_a_project_without_data_has_no_images(open_page, home, no_workers) -> No
     RECORD.save(project_folder(home, made.id))
     at = show(open_page("importance", project=made.id), "images")
     assert "no data" in texts(at, "markdown")
+
+
+def test_agreement_is_spearmans_correlation_as_scipy_has_it() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 6, 20).astype(float), rng.normal(size=20)
+    found = agree.by_group({"l1": {"g": a, "flat": a}, "l2": {"g": b, "flat": np.ones(20)}}, ["g", "flat", "missing"])
+    assert found["l1", "l2"][0] == pytest.approx(spearmanr(a, b).statistic)
+    assert np.isnan(found["l1", "l2"][1:]).all()
