@@ -81,6 +81,6 @@ class _Reader(Interpreter):
     def run_node(self, n: Node) -> Any:
         value = super().run_node(n)
         for tap in self._wanted.get(n, ()):
-            rows = tap.flat(value.abs()).double()
-            self._means[tap] = rows.flatten(0, -2).mean(0).cpu()
+            rows = tap.flat(value.abs()).float()
+            self._means[tap] = rows.flatten(0, -2).mean(0).cpu().double()
         return value

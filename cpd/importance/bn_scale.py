@@ -38,7 +38,7 @@ class BatchNormScale(Observer):
                 alive = subject.living[piece.tensor][piece.axis] if subject.living else None
                 if alive is not None:
                     where = np.searchsorted(alive, where[np.isin(where, alive)].reshape(len(left), -1))
-                size = gamma.detach().abs().double().cpu()
+                size = gamma.detach().abs().cpu().double()
                 scales.append(size[torch.as_tensor(where)].mean(1))
                 if module not in self._layers:
                     self.note(piece.tensor, size)

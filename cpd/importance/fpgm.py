@@ -79,7 +79,7 @@ def distance_sums(rows: Sequence[Tensor], blocks: Tensor) -> Tensor:
         rows: (units, features) tensors; a unit's vector is its rows side by side.
         blocks: (units,) block of every unit.
     """
-    wide = [row.double().cpu() for row in rows]
+    wide = [row.cpu().double() for row in rows]
     # The mean cancels in differences, and taking it out keeps the products below from swamping them.
     wide = [row - row.mean(0) for row in wide]
     squares = torch.stack([row.square().sum(1) for row in wide]).sum(0)

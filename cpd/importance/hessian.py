@@ -8,7 +8,10 @@ from typing import Any
 import torch
 from torch import Generator, Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.functional import relu6
+from torch.overrides import TorchFunctionMode
 
+from cpd.errors import PlanError
 from cpd.importance.criterion import Criterion, Totals
 
 PROBES = 2  # a batch; the estimate averages over the probes of all batches
@@ -49,28 +52,50 @@ def diagonal(
     E[z * (H z)] = diag(H) for independent signs z (Rademacher). H z is the derivative of the gradient along z, a second
     backward pass; the estimate is exact where H is diagonal, and its variance is the sum of the squared off-diagonal
     entries of each row. Parameters need `requires_grad`.
+    Raises:
+        PlanError: an operator has no second derivative in torch.
     Source: Hutchinson 1990; Bekas et al. 2007 for the diagonal; Yao et al. 2021, arXiv:2006.00719, for networks.
     """
     parameters = {name: p for name, p in model.named_parameters(remove_duplicate=False) if p.requires_grad}
     device = next(iter(parameters.values())).device
-    # The fused attention kernels have no second derivative.
-    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
-        value = loss(model(images.to(device)), targets.to(device))
-        found = torch.autograd.grad(value, list(parameters.values()), create_graph=True, allow_unused=True)
-        first = {name: g for name, g in zip(parameters, found, strict=True) if g is not None and g.requires_grad}
-        result = {name: torch.zeros_like(g) for name, g in first.items()}
-        for _ in range(probes if first else 0):
-            signs = [_signs(g, generator) for g in first.values()]
+    try:
+        # The fused attention kernels have no second derivative.
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), _TwiceDifferentiable():
+            value = loss(model(images.to(device)), targets.to(device))
+            found = torch.autograd.grad(value, list(parameters.values()), create_graph=True, allow_unused=True)
+            first = {name: g for name, g in zip(parameters, found, strict=True) if g is not None and g.requires_grad}
             inputs = [parameters[name] for name in first]
-            products = torch.autograd.grad(
-                list(first.values()), inputs, signs, retain_graph=True, allow_unused=True
-            )  # fmt: skip
-            for name, z, hz in zip(first, signs, products, strict=True):
-                if hz is not None:
-                    result[name] += z * hz / probes
+            result = {name: torch.zeros_like(g) for name, g in first.items()}
+            for _ in range(probes if first else 0):
+                signs = [_signs(g, generator) for g in first.values()]
+                along = torch.autograd.grad(list(first.values()), inputs, signs, retain_graph=True, allow_unused=True)
+                for name, z, hz in zip(first, signs, along, strict=True):
+                    if hz is not None:
+                        result[name] += z * hz / probes
+    except RuntimeError as error:
+        if "derivative for" not in str(error):
+            raise
+        raise PlanError(
+            f"hessian: torch has no second {str(error).splitlines()[0]}; choose another criterion."
+        ) from error
     return {name: value.detach() for name, value in result.items()}
 
 
 def _signs(like: Tensor, generator: Generator) -> Tensor:
     bits = torch.randint(0, 2, like.shape, generator=generator)  # drawn on the CPU: the same on every device
     return (2 * bits - 1).to(like.device, like.dtype)
+
+
+class _TwiceDifferentiable(TorchFunctionMode):
+    """Computes hard sigmoids, alone among torch's activations without a second derivative (2.13), by operators that
+    have one: relu6(x + 3) / 6, which is their definition."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        name = getattr(func, "__name__", "")
+        if not name.startswith("hardsigmoid"):
+            return func(*args, **kwargs)
+        x: Tensor = args[0] if args else kwargs["input"]
+        value = relu6(x + 3) / 6
+        in_place = name.startswith("hardsigmoid_") or kwargs.get("inplace", len(args) > 1 and args[1])
+        return x.copy_(value) if in_place else value

@@ -63,7 +63,7 @@ class IntegratedGradients(Observer):
         for name, taps in self._taps.items():
             found = self._attributions(self._layers_of[name], images, targets)
             for tap in taps:
-                rows = _per_image(tap, found, len(images)).double().cpu()
+                rows = _per_image(tap, found, len(images)).cpu().double()
                 owned = tap.owned(self.subject.units) > 0
                 total += torch.where(owned, tap.per_unit(rows, self.subject.units).abs().mean(0), 0.0)
                 count += owned

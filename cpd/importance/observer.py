@@ -100,7 +100,7 @@ class Observer:
         """Count a layer's scores alone, (living positions of its tensor's first axis,), for one batch."""
         module = tensor.rpartition(".")[0]
         _, total, count = self._layers.get(module, (tensor, torch.zeros(len(values), dtype=torch.float64), 0))
-        self._layers[module] = (tensor, total + values.detach().double().cpu(), count + 1)
+        self._layers[module] = (tensor, total + values.detach().cpu().double(), count + 1)
 
     def layers(self) -> dict[str, LayerScores]:
         """What `note` was given, mean over batches; a layer that is used twice counts twice."""

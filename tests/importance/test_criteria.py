@@ -112,7 +112,7 @@ def test_hutchinson_meets_torch_func_within_sampling_error(net: nn.Module, data:
         outputs = torch.func.functional_call(smooth, weights | some, (images.double(),))
         return functional.cross_entropy(outputs, targets)
 
-    probes = 800
+    probes = 300
     generator = torch.Generator().manual_seed(1)
     found = diagonal(smooth, images.double(), targets, functional.cross_entropy, generator, probes)
     names = ["conv1.weight", "bn.weight", "conv2.bias"]
@@ -124,6 +124,25 @@ def test_hutchinson_meets_torch_func_within_sampling_error(net: nn.Module, data:
         beside = sum(rows[name][other].reshape(n, -1).square().sum(1) for other in weights) - want.flatten().square()
         error = (found[name] - want).flatten().abs()
         assert (error <= 5 * (beside / probes).sqrt() + 1e-12).all(), name
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_hard_sigmoids_have_a_second_derivative(data: Data, in_place: bool) -> None:
+    """torch's has none; the same network spelled out has the same diagonal, drawn with the same signs."""
+
+    class Spelled(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x + 3).clamp(0, 6) / 6
+
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Hardsigmoid(in_place), nn.Flatten(), nn.Linear(16, 2))
+    spelled = nn.Sequential(net[0], Spelled(), net[2], net[3])
+    found, want = (
+        diagonal(n, *data[0], functional.cross_entropy, torch.Generator().manual_seed(3)) for n in (net, spelled)
+    )
+    for name, value in want.items():
+        torch.testing.assert_close(found[name], value)
+    assert want["0.weight"].abs().max() > 0
 
 
 def test_hessian_score_is_half_w_squared_h(net: nn.Module, record: CombRecord, data: Data) -> None:
