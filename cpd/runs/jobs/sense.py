@@ -89,6 +89,7 @@ def _scores(context: RunContext, settings: SenseSettings, model: nn.Module, comb
     except StorageError:
         pass  # not scored yet
     data = task.train_batches(min(32, task.train_images), context.spec.seed, augment=False)
-    progress = context.watch_stop
-    batches, seed = settings.score_batches, context.spec.seed
-    return score(model, comb.record, data, [name], batches, seed, loss=task.loss, progress=progress, comb=comb)[name]
+    seed, progress = context.spec.seed, context.watch_stop
+    return score(model, comb.record, data, [name], settings.score_batches, seed, loss=task.loss, progress=progress)[
+        name
+    ]
