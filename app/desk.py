@@ -188,18 +188,24 @@ def _branch(mark: state.Stamp, model: str) -> Branch | None:
 
 
 def follow_link(desk: Desk) -> None:
-    """Open the branch that a link names, once: afterwards the address follows what is open."""
-    asked, shown = st.query_params.get(BRANCH), st.session_state.get(SHOWN)
+    """Show what a link names, once: its branch and its selected groups. Afterwards the address follows the screen."""
+    asked, shown = st.query_params.get(BRANCH), st.session_state.get(SHOWN, ("", ""))
+    begun = shown[0] != desk.project.id
+    if begun:
+        select(st.query_params.get_all(state.GROUP))
     now = desk.branch
-    if asked and asked not in (shown, now.file):
+    if asked and asked not in ("" if begun else shown[1], now.file):
         try:
             desk.open(asked)
             now = desk.branch
         except CpdError as error:
             say(error)
+    st.session_state[SHOWN] = (desk.project.id, now.file)
     if st.query_params.get(BRANCH) != now.file:
         st.query_params[BRANCH] = now.file
-    st.session_state[SHOWN] = now.file
+    chosen = selected(desk.comb)
+    if st.query_params.get_all(state.GROUP) != chosen:
+        st.query_params[state.GROUP] = chosen
 
 
 def attempt(action: Callable[..., Any], *arguments: Any) -> None:

@@ -13,9 +13,11 @@ import numpy as np
 
 from app.charts.ratios import Ratio
 from cpd.comb.record import CombRecord
+from cpd.errors import PlanError
 from cpd.prune.latency import LatencyModel
 from cpd.prune.plan import Constraints, Plan, Scores, plan_ratios
 from cpd.prune.predict import AccuracyModel
+from cpd.prune.presets import preset
 from cpd.prune.solve import plan_for_target
 
 
@@ -99,6 +101,28 @@ class Draft:
         plan = plan_for_target(record, known(record, scores), target, self.constraints, self.fixed(record), self.criterion,
                                accuracy=accuracy, latency=latency, floor=floor)  # fmt: skip
         return replace(self.planned(plan), floor=floor)
+
+    def preset(
+        self,
+        record: CombRecord,
+        scores: Scores | None,
+        name: str,
+        ratio: float | None,
+        target: Mapping[str, float] | None = None,
+        accuracy: AccuracyModel | None = None,
+        latency: LatencyModel | None = None,
+    ) -> Draft:
+        """The ratios of a rule, for a share of units that go or for a target; held rows stay.
+
+        Raises:
+            PlanError: the target is out of this rule's reach, or something it needs was not measured.
+        """
+        found = preset(name, record, known(record, scores), ratio=ratio, target=target, constraints=self.constraints,
+                       fixed=self.fixed(record), accuracy=accuracy, latency=latency)  # fmt: skip
+        if not found.met:
+            raise PlanError(f"this preset cannot reach {dict(target or {})}: {found.reached:.4g} is the least, with what is held, locked and the least widths; "
+                            "nothing was changed.")  # fmt: skip
+        return self.taking(record, found.ratios)
 
     def planned(self, plan: Plan) -> Draft:
         """What a solver's plan asks for, with this draft's holds."""

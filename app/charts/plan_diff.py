@@ -10,7 +10,7 @@ from app import palette
 from app.charts.frame import depth_axis, empty, framed
 from app.layers import sections
 
-X, Y = "Depth (groups in forward order)", "Granted ratio, second minus first"
+X, Y = "Depth (groups in forward order)", "Second minus first"
 
 
 def plan_difference(names: Sequence[str], first: Mapping[str, float], second: Mapping[str, float], *, height: int = 240, dark: bool = False) -> go.Figure:

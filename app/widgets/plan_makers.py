@@ -1,4 +1,4 @@
-"""Ways to fill the plan at once: a solver for a budget, and the rules that shape every plan."""
+"""Ways to fill the plan at once: a solver for a budget, presets, and the rules that shape every plan."""
 
 from __future__ import annotations
 
@@ -15,16 +15,27 @@ from app.outlook import Knowledge, Outlook
 from app.widgets import chrome
 from cpd.importance.registry import CRITERIA
 from cpd.prune.plan import Constraints
+from cpd.prune.presets import PRESETS
 
 MULTIPLES = (1, 2, 4, 8, 16, 32)
 NO_CRITERION = "none: the last units of a group go"
 TARGETS = {"macs": "MACs", "params": "Parameters", "latency_ms": "Latency"}
 
+AMOUNTS = {"units": "Units removed", "macs": "MACs left", "params": "Parameters left", "latency_ms": "Latency"}
+PRESET_TITLES = {
+    "uniform": "Uniform",
+    "importance": "By importance, globally",
+    "alike": "By importance, within like groups",
+    "sensitivity": "By sensitivity",
+}
+
 
 def makers(desk: Desk, known: Knowledge) -> None:
-    solver, shape = st.tabs(["Solve for a budget", "Rules for widths and units"])
+    solver, begin, shape = st.tabs(["Solve for a budget", "Start from a preset", "Rules for widths and units"])
     with solver:
         budget(desk, known)
+    with begin:
+        presets(desk, known)
     with shape:
         rules(desk, known)
 
@@ -47,6 +58,31 @@ def budget(desk: Desk, known: Knowledge) -> None:
     blocked = name == "latency_ms" and known.latency is None
     d.button("Solve", type="primary", icon=":material/auto_awesome:", key="plan.solve", width="stretch", disabled=blocked,
              on_click=lambda: desks.attempt(_solve, desk, known), help="Profile the latency first." if blocked else None)  # fmt: skip
+
+
+def presets(desk: Desk, known: Knowledge) -> None:
+    """Rules of one parameter: where to begin before editing by hand."""
+    a, b, c, d = st.columns([4, 3, 2, 2], gap="small", vertical_alignment="bottom")
+    name = a.selectbox("Preset", list(PRESETS), key="plan.preset", format_func=PRESET_TITLES.__getitem__, persist_state="session",
+                       help="Held and locked rows stay. " + " ".join(f"*{PRESET_TITLES[each]}*: {text}." for each, text in PRESETS.items()))  # fmt: skip
+    by = b.selectbox("How far", list(AMOUNTS), key="plan.preset.by", format_func=AMOUNTS.__getitem__, persist_state="session")
+    if by == "latency_ms":
+        c.number_input("At most, ms", 0.001, None, 1.0, key="plan.preset.ms", format="%.4g", persist_state="session", disabled=known.latency is None)
+    else:
+        c.number_input("Percent", 1, 100, 50, 5, key="plan.preset.share", persist_state="session")
+    blocked = "Scan the sensitivity first." if name == "sensitivity" and known.accuracy is None else ""
+    blocked = blocked or ("Profile the latency first." if by == "latency_ms" and known.latency is None else "")
+    d.button("Apply", key="plan.preset.go", icon=":material/tune:", width="stretch", disabled=bool(blocked), help=blocked or None,
+             on_click=lambda: desks.attempt(_preset, desk, known))  # fmt: skip
+
+
+def _preset(desk: Desk, known: Knowledge) -> None:
+    values, draft = st.session_state, desk.draft
+    name, by = values["plan.preset"], values["plan.preset.by"]
+    amount = values["plan.preset.ms"] if by == "latency_ms" else values["plan.preset.share"] / 100
+    ratio, target = (amount, None) if by == "units" else (None, {by: amount})
+    made = draft.preset(desk.comb.record, desk.scores(draft.criterion), name, ratio, target, known.accuracy, known.latency)
+    desk.apply(made, f"preset {PRESET_TITLES[name].lower()}, {AMOUNTS[by].lower()} {milliseconds(amount) if by == 'latency_ms' else percent(amount, 0)}")
 
 
 def shortfall(desk: Desk, known: Knowledge, look: Outlook) -> None:

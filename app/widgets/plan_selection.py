@@ -33,8 +33,6 @@ def _brushed(desk: Desk) -> None:
     free = [name for name in names if name in desk.comb.record.by_name and desk.comb.record.by_name[name].prunable]
     if free:
         desks.select(free)
-        if len(free) == 1:
-            state.choose_group(free[0])
 
 
 def touched(event: Any) -> list[str]:

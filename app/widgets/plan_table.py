@@ -74,6 +74,7 @@ def framed(lines: Sequence[Ratio], held: frozenset[str], comb: state.Combed, kno
         "granted": [line.granted for line in lines],
         "kept": [line.kept for line in lines],
         "held": [line.group in held for line in lines],
+        "reason": [f"locked: {line.reason}" if not line.prunable and not line.reason.startswith("locked") else line.reason for line in lines],
     }
     if known.accuracy is not None:
         data["curve"] = [known.curves.get(line.group) for line in lines]
@@ -82,7 +83,6 @@ def framed(lines: Sequence[Ratio], held: frozenset[str], comb: state.Combed, kno
     if known.latency is not None:
         data["latency"] = [known.latency_shares[line.group] for line in lines]
     data["params"] = [shares[line.group]["params"] for line in lines]
-    data["reason"] = [f"locked: {line.reason}" if not line.prunable and not line.reason.startswith("locked") else line.reason for line in lines]
     return pd.DataFrame(data)
 
 
@@ -104,7 +104,7 @@ def columns(known: Knowledge) -> dict[str, Any]:
         "macs": made.NumberColumn("MACs", format="percent", width=80, help=chrome.TERMS["share"]),
         "latency": made.NumberColumn("Latency", format="percent", width=80, help="Estimated share of the time that hangs on the group. " + chrome.TERMS["share"]),
         "params": made.NumberColumn("Parameters", format="percent", width=90, help=chrome.TERMS["share"]),
-        "reason": made.TextColumn("Why granted differs", width="large"),
+        "reason": made.TextColumn("Why granted differs", width=180),
     }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ def toolbar(desk: Desk) -> None:
         with st.popover("New branch", icon=":material/call_split:", help="Try something else; this branch stays as it is."):
             st.text_input("Name", key="plan.branch.name", max_chars=60, placeholder="e.g. gentle on stage 4")
             st.button("Start it here", key="plan.branch.new", type="primary", on_click=_start, args=(desk,))
-        with st.popover("Note" if not branch.note else "Note ·", icon=":material/sticky_note_2:", help=branch.note or "What this branch is about."):
+        with st.popover("Edit note" if branch.note else "Note", icon=":material/sticky_note_2:", help=branch.note or "What this branch is about."):
             st.session_state["plan.note"] = branch.note
             st.text_area("Note on this branch", key="plan.note", max_chars=4000, height=140, on_change=lambda: desks.attempt(desk.note, st.session_state["plan.note"]))
         last = branch.steps[branch.position].what

@@ -111,6 +111,56 @@ def test_slider_and_solver_leave_held_rows_alone(open_page, project, home):
     assert len(plan.keep["stage0.conv0"]) == 8
 
 
+@pytest.mark.parametrize("name", ["uniform", "importance", "alike", "sensitivity"])
+def test_presets_meet_their_target_and_leave_held_rows_alone(open_page, project, home, name):
+    record = synthetic.chain()
+    made = project(record, scored=("fisher",))
+    known(home, made, record)
+    at = open_page("plan", project=made.id)
+    edit(at, (0, {"held": True}))
+    at.selectbox(key="plan.preset").set_value(name)
+    at.selectbox(key="plan.preset.by").set_value("macs").run()
+    at.button(key="plan.preset.go").click().run()
+    assert not at.exception
+    plan, cost = saved(home, made), CostModel(record)
+    share = cost.price(plan.keep).share_of(cost.dense)["macs"]
+    assert 0.4 < share <= 0.5
+    assert len(plan.keep[A]) == 8
+    widths = [len(plan.keep[group]) for group in (B, C, D)]
+    if name == "uniform":
+        assert len({plan.ratios[group] for group in (B, C, D)}) == 1
+    if name == "sensitivity":  # in the made-up scan later groups cost less
+        assert widths[0] / 16 > widths[1] / 16 > widths[2] / 32
+
+
+def test_a_latency_target_and_a_floor_are_solved_for_and_what_cannot_be_met_offers_the_nearest(open_page, project, home):
+    record = synthetic.chain()
+    made = project(record, scored=("fisher",))
+    at = open_page("plan", project=made.id)
+    at.selectbox(key="plan.target.name").set_value("latency_ms").run()
+    assert at.button(key="plan.solve").disabled
+    known(home, made, record)
+    at = open_page("plan", project=made.id)
+    at.selectbox(key="plan.target.name").set_value("latency_ms").run()
+    at.number_input(key="plan.target.ms").set_value(1.5).run()
+    at.button(key="plan.solve").click().run()
+    widths = tuple(len(units) for units in saved(home, made).keep.values())
+    assert 0.5 + synthetic.macs_by_hand(widths) * synthetic.MS_PER_MAC <= 1.5
+    assert not at.warning
+
+    at.selectbox(key="plan.target.name").set_value("macs").run()
+    at.number_input(key="plan.target.floor").set_value(80.0)
+    at.number_input(key="plan.target.share").set_value(1).run()
+    at.button(key="plan.solve").click().run()
+    assert "below the floor of 0.8" in texts(at, "warning")
+    stopped = saved(home, made)
+    at.button(key="plan.nearest").click().run()
+    assert not at.warning
+    assert not at.exception
+    assert saved(home, made).keep == stopped.keep
+    assert float(metric(at, "Accuracy").value.split()[0]) >= 80
+
+
 # Search and selection ------------------------------------------------------------------------------------------------
 
 
@@ -163,6 +213,10 @@ def test_groups_are_also_selected_by_ticking_and_by_searching(open_page, project
     at.text_input(key="find").set_value("stage1").run()
     at.button(key="plan.select.shown").click().run()
     assert at.session_state["plan.selected"] == {C, D}
+    assert at.query_params["group"] == [C, D]
+    linked = open_page("plan", project=made.id, group=D)
+    assert linked.session_state["plan.selected"] == {D}
+    assert "1 selected group" in linked.slider(key="plan.ratio").label
     drawn = {trace["name"]: trace for trace in json.loads(at.get("plotly_chart")[0].proto.spec)["data"]}
     assert drawn["selected"]["x"] == [2, 3]
 

@@ -83,7 +83,7 @@ def until(found: Callable[[], bool], what: str, patience_s: float = 120.0) -> No
 
 def type_ratio(page: Page, percent: str) -> None:
     """Type into the first row of "Asked for". The grid is a canvas: cells are reached by the keyboard."""
-    page.locator(".dvn-scroller").first.click(position={"x": 40, "y": 54})
+    page.locator(".dvn-scroller").first.click(position={"x": 100, "y": 54})
     for key in ("ArrowRight", "ArrowRight"):
         page.wait_for_timeout(200)
         page.keyboard.press(key)
