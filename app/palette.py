@@ -1,20 +1,42 @@
-"""Colours that carry a meaning, the same on every chart and table (Okabe-Ito, safe for colour-blind readers)."""
+"""Colours on screen, in light and in dark; those that carry a meaning are the reports' own."""
 
 from __future__ import annotations
 
-KEPT = "#0072B2"
-CUT = "#D55E00"
-LOCKED = "#8A8A8A"
-STUDENT = "#009E73"
-SELECTION = "#E69F00"
+from cpd.report.colours import (
+    CUT,
+    DARK_GRID,
+    DARK_INK,
+    DARK_PAPER,
+    GRID,
+    INK,
+    KEPT,
+    LOCKED,
+    PAPER,
+    SELECTION,
+    SERIES,
+    STUDENT,
+)
 
-# Colours without a meaning of their own, for series that only need telling apart (loss terms, criteria).
-SERIES = ("#7A68D8", "#56B4E9", "#CC79A7", "#B0912F", "#4F8A8B", "#A65E2E", "#8DA0CB", "#6B6B6B")
+__all__ = [
+    "CUT",
+    "KEPT",
+    "LOCKED",
+    "SELECTION",
+    "SERIES",
+    "STUDENT",
+    "blend",
+    "faded",
+    "grid",
+    "ink",
+    "on_paper",
+    "paper",
+    "scale",
+]
 
 
 def ink(dark: bool) -> str:
     """The text colour, which the teacher's line takes; the same values as in .streamlit/config.toml."""
-    return "#ECEDF3" if dark else "#1C1D26"
+    return DARK_INK if dark else INK
 
 
 def on_paper(colour: str, opacity: float, dark: bool) -> str:
@@ -25,12 +47,12 @@ def on_paper(colour: str, opacity: float, dark: bool) -> str:
 
 def paper(dark: bool) -> str:
     """The background; the same values as in .streamlit/config.toml."""
-    return "#13141B" if dark else "#FFFFFF"
+    return DARK_PAPER if dark else PAPER
 
 
 def grid(dark: bool) -> str:
     """Lines that must stay behind the data."""
-    return "#2E313D" if dark else "#E9EAF0"
+    return DARK_GRID if dark else GRID
 
 
 def faded(colour: str, opacity: float) -> str:
@@ -47,7 +69,5 @@ def scale(colour: str, dark: bool) -> list[list[float | str]]:
 
 def blend(a: str, b: str, part: float) -> str:
     """The colour `part` of the way from `a` to `b`."""
-    mixed = [
-        round(int(a[i : i + 2], 16) * (1 - part) + int(b[i : i + 2], 16) * part) for i in (1, 3, 5)
-    ]
+    mixed = [round(int(a[i : i + 2], 16) * (1 - part) + int(b[i : i + 2], 16) * part) for i in (1, 3, 5)]
     return "#" + "".join(f"{channel:02X}" for channel in mixed)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from cpd import __version__
 from cpd.errors import CpdError
 
-COMMANDS = ("doctor", "comb", "score", "sense", "plan", "train", "run", "runs", "measure", "export")
+COMMANDS = ("doctor", "comb", "score", "sense", "plan", "train", "run", "runs", "measure", "export", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,6 +23,21 @@ WHOLE = 10**9  # points of a series that is not thinned
 
 
 @dataclass(frozen=True)
+class CombedAs:
+    """What combing had found when the run began.
+
+    Attributes:
+        certified: prunable groups that passed both checks.
+        locked: names of the groups that had to stay whole.
+    """
+
+    groups: int
+    prunable: int
+    certified: int
+    locked: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FinishedRun:
     """A run that pruned and measured.
 
@@ -53,6 +68,12 @@ class FinishedRun:
     @cached_property
     def plan(self) -> Plan:
         return Plan.from_json(json.dumps(self.result["plan"]), f"{self.folder}/result.json")
+
+    @cached_property
+    def comb(self) -> CombedAs | None:
+        """None for a run of an earlier version, which did not write it down."""
+        row = self.result.get("comb")
+        return CombedAs(**{**row, "locked": tuple(row["locked"])}) if isinstance(row, Mapping) else None
 
     @cached_property
     def answers(self) -> Answers | None:

@@ -62,5 +62,11 @@ def run(context: RunContext) -> None:
         "steps": trained.total,
         "bundle": str(file.relative_to(context.run_dir)),
         "settings": settings.to_dict(),
+        "comb": {
+            "groups": len(comb.groups),
+            "prunable": sum(group.prunable for group in comb.groups),
+            "certified": sum(group.prunable and group.certified is True for group in comb.groups),
+            "locked": [group.name for group in comb.groups if not group.prunable],
+        },
     }
     write_json(context.run_dir / "result.json", row)
