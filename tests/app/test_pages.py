@@ -62,7 +62,7 @@ def test_start_is_empty_and_tells_the_story(open_page):
     assert at.title[0].value == "Make a vision model smaller and faster"
     assert all(name in texts(at, "markdown") for name in ("1 Start", "2 Comb", "3 Importance", "4 Sensitivity", "5 Plan", "6 Run"))
     assert "No project yet" in texts(at, "markdown")
-    assert [at.button(key=f"demo.{demo.id}").label for demo in DEMOS] == ["Open this demo"] * 2
+    assert [at.button(key=f"demo.{demo.id}").label for demo in DEMOS] == ["Open this demo"] * len(DEMOS)
 
 
 @pytest.mark.usefixtures("no_workers")
