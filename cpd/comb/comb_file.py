@@ -1,6 +1,7 @@
 """What combing found, on disk: names as JSON, numbers as a few flat arrays (`sealed.py`).
 
 Everything ragged (slices of groups, atoms of units, labels of values) is one array of values, read back as views.
+Positions and atoms are numbers of things in memory, far below 2**31, so 32 bits hold them.
 """
 
 from __future__ import annotations
@@ -50,13 +51,15 @@ def write_comb(path: Path, record: CombRecord, axes: Axes) -> None:
         "label_values": _flat(labels),
         "batch": axes.batch,
     }
-    write_sealed(path, head, {name: torch.from_numpy(table.copy()) for name, table in tables.items()})
+    small = {name: table.astype(np.int32, casting="unsafe") for name, table in tables.items()}
+    write_sealed(path, head, {name: torch.from_numpy(table) for name, table in small.items()})
 
 
 def read_comb(path: Path) -> tuple[CombRecord, Axes] | None:
     """Record and axes at `path`; None where there is no whole file."""
     try:
-        head, tables, _ = read_sealed(path)
+        head, small, _ = read_sealed(path)
+        tables = {name: table.long() for name, table in small.items()}
         ties = [Tie(*row) for row in head["ties"]]
         index, blocks = _Reader(tables["index"]), _Reader(tables["blocks"])
         record = CombRecord(
@@ -75,7 +78,7 @@ def read_comb(path: Path) -> tuple[CombRecord, Axes] | None:
             labels[int(number)] = labels[int(number)].reshape(shape)  # type: ignore[union-attr]
         labels.append(None)  # which _NO_LABEL reads
         of_node = {name: _labels(row, labels) for name, row in head["values"].items()}
-        return record, Axes(of_node, tables["batch"].numpy())
+        return record, Axes(of_node, tables["batch"].bool().numpy())
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError, SafetensorError):
         return None
 
