@@ -56,9 +56,10 @@ class Desk:
         file = history.current(self.folder) or history.MAIN
         mark = (self.project.id, self.model, file, state.stamp(self.folder / f"{file}.json"))
         kept = st.session_state.get(OPEN)
-        if kept is None or kept[0] != mark:
+        if kept is None or kept[0] != mark or mark[3] is None:  # not on disk: what it begins with may have changed since
             branch = self._read(file) or self._first()
-            self._show(branch)
+            if kept is None or kept[0] != mark or kept[1].now != branch.now:
+                self._show(branch)
         seen = state.stamp(self.path)
         if seen is not None and st.session_state.get(SEEN) != seen:
             st.session_state[SEEN] = seen

@@ -16,7 +16,6 @@ from app.outlook import Knowledge, Outlook
 from app.widgets import chrome
 from app.widgets.jobs import how_far
 from cpd.errors import CpdError
-from cpd.prune.plan import Plan
 
 TITLES = {"top1": "Accuracy (top-1)", "miou": "Mean IoU"}
 KINDS = ("profile", "sense", "trial")
@@ -79,8 +78,18 @@ def _unknown(desk: Desk, title: str, kind: str, label: str, text: str, blocked: 
         st.caption(blocked or text)
         if active:
             st.caption(f":material/hourglass_top: {how_far(active[0])}")
-        elif st.button(label, key=f"plan.{kind}", icon=":material/speed:" if kind == "profile" else ":material/troubleshoot:", disabled=bool(blocked)):
+        elif kind == "profile":
+            profiling(desk, label)
+        elif st.button(label, key=f"plan.{kind}", icon=":material/troubleshoot:", disabled=bool(blocked)):
             submit(desk, kind, {})
+
+
+def profiling(desk: Desk, label: str, batch: int = 32) -> None:
+    """The batch size that latency is about, and the work that times every operator at it."""
+    with st.popover(label, icon=":material/speed:", help="Half a minute of timed passes on this machine."):
+        size = st.number_input("Batch size", 1, 4096, batch, key="plan.profile.batch", help="Images in one forward pass; what the network will be run at.")
+        if st.button("Profile", key="plan.profile", type="primary", disabled=bool(engine.active(desk.project, ("profile",)))):
+            submit(desk, "profile", {"batch": int(size)})
 
 
 def _footer(desk: Desk, known: Knowledge, outlook: Outlook, lines: Sequence[Ratio]) -> None:
@@ -99,13 +108,12 @@ def _footer(desk: Desk, known: Knowledge, outlook: Outlook, lines: Sequence[Rati
     busy = bool(engine.active(desk.project, ("trial",)))
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(" · ".join(facts))
+        if known.latency is not None:
+            profiling(desk, "Profile again", known.latency.table.batch)
         if st.button("Measure again" if outlook.trial else "Measure", key="plan.measure", icon=":material/straighten:", disabled=busy or not cut,
                      help="Cuts this plan for real, makes batch-norm statistics anew and measures accuracy and latency beside the dense model. Nothing is trained."):  # fmt: skip
-            measure(desk, desk.plan())
-
-
-def measure(desk: Desk, plan: Plan) -> None:
-    submit(desk, "trial", {"plan": json.loads(plan.to_json())})
+            batches = sorted({1, 32, outlook.batch})
+            submit(desk, "trial", {"plan": json.loads(desk.plan().to_json()), "batches": batches})
 
 
 def submit(desk: Desk, kind: str, options: dict[str, Any]) -> None:

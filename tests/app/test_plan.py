@@ -161,6 +161,18 @@ def test_a_latency_target_and_a_floor_are_solved_for_and_what_cannot_be_met_offe
     assert float(metric(at, "Accuracy").value.split()[0]) >= 80
 
 
+def test_scores_that_came_after_the_first_look_rank_the_units(open_page, project, home):
+    record = synthetic.chain()
+    made = project(record)
+    at = open_page("plan", project=made.id)
+    assert at.selectbox(key="plan.criterion").value == ""
+    synthetic.table(record, "l2").save(project_folder(home, made.id) / "scores" / "l2.json")
+    at.run()
+    assert at.selectbox(key="plan.criterion").value == "l2"
+    edit(at, (1, {"requested": 75.0}))
+    assert saved(home, made).keep[B] == (12, 13, 14, 15)
+
+
 # Search and selection ------------------------------------------------------------------------------------------------
 
 
@@ -347,7 +359,7 @@ def test_what_is_not_known_yet_offers_the_work_that_finds_it(open_page, project,
     for kind in ("profile", "sense"):
         at.button(key=f"plan.{kind}").click().run()
     runs = Store(database(home)).list_runs(made.id)
-    assert sorted(run.kind for run in runs) == ["profile", "sense"]
+    assert sorted((run.kind, run.spec.options.get("batch")) for run in runs) == [("profile", 32), ("sense", None)]
     assert "waiting for its turn" in texts(at, "caption")
 
 
