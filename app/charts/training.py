@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,7 @@ class Series:
 
 
 CUT, UNDONE, EVALUATED, RESTARTED = "cut", "undone", "evaluated", "restarted"
+MOST_COLUMNS = 300  # of the map of widths
 MOST_MARKS = 200  # of a kind: what is closer together than that becomes one
 
 
@@ -46,6 +48,7 @@ class Level:
 
     name: str
     value: float
+    dash: str = "dash"
 
 
 def over_steps(
@@ -57,6 +60,7 @@ def over_steps(
     share: bool = False,
     zero: bool = False,
     height: int = 270,
+    explain: bool = False,
     dark: bool = False,
 ) -> go.Figure:
     """Lines over optimizer steps; marks below them for what happened; `levels` dashed in the text colour.
@@ -64,6 +68,7 @@ def over_steps(
     Args:
         share: values are fractions, shown as percent.
         zero: the axis starts at zero.
+        explain: the legend says what the marks are; hovering over one does so anyway.
     """
     series = [line for line in series if len(line.steps)]
     if not series:
@@ -77,12 +82,12 @@ def over_steps(
     last = max(max(line.steps) for line in series)
     for level in levels:
         fig.add_scatter(x=[0, last], y=[level.value] * 2, name=level.name, mode="lines", hovertemplate=f"%{{y:{spec}}}<extra>{level.name}</extra>",
-                        line={"color": palette.ink(dark), "width": 1.5, "dash": "dash"})  # fmt: skip
+                        line={"color": palette.ink(dark), "width": 1.5, "dash": level.dash})  # fmt: skip
     for kind, (symbol, size, row) in _LOOKS.items():
         found = gathered([mark for mark in marks if mark.kind == kind], last)
         if found:
             colour = {CUT: palette.CUT, UNDONE: palette.SELECTION, EVALUATED: palette.STUDENT}.get(kind, palette.ink(dark))
-            fig.add_scatter(x=[mark.step for mark in found], y=[row] * len(found), yaxis="y2", name=kind, mode="markers", showlegend=height > 240,
+            fig.add_scatter(x=[mark.step for mark in found], y=[row] * len(found), yaxis="y2", name=kind, mode="markers", showlegend=explain,
                             customdata=[mark.text for mark in found], marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5, "color": colour}},
                             hovertemplate="step %{x}<br>%{customdata}<extra></extra>")  # fmt: skip
     framed(fig, STEP, y, height=height, dark=dark)
@@ -125,6 +130,15 @@ def _span(series: Sequence[Series], levels: Sequence[Level]) -> float:
     return max(values) - min(values)
 
 
+def _columns(steps: set[int], last: int) -> list[int]:
+    """Where columns of the map begin, and where the last one ends: at every cut, or at as many as can be told apart."""
+    found = sorted(step for step in steps if step < last)
+    stride = max(1, -(-last // MOST_COLUMNS))
+    if len(found) > MOST_COLUMNS:
+        found = sorted({step // stride: step for step in reversed(found)}.values())
+    return [*found, last]
+
+
 def width_map(widths: Mapping[str, Sequence[tuple[int, int]]], dense: Mapping[str, int], last: int, *, dark: bool = False) -> go.Figure:
     """Heat map of the share that every group still keeps, over steps.
 
@@ -137,15 +151,14 @@ def width_map(widths: Mapping[str, Sequence[tuple[int, int]]], dense: Mapping[st
     if not widths:
         return empty("Widths appear with the first cut.", STEP, title, height=240, dark=dark)
     names = list(dense)
-    edges = sorted({0, *(step for row in widths.values() for step, _ in row), max(last, 1)})
+    edges = _columns({0, *(step for row in widths.values() for step, _ in row)}, max(last, 1))
     table = np.ones((len(names), len(edges) - 1))
     units = np.ones((len(names), len(edges) - 1))
     for r, name in enumerate(names):
-        row = dict(widths.get(name, ()))
-        now = dense[name]
-        for c, edge in enumerate(edges[:-1]):
-            now = row.get(edge, now)
-            table[r, c], units[r, c] = now / dense[name], now
+        row = widths.get(name, ())
+        steps, kept = [step for step, _ in row], [dense[name], *(width for _, width in row)]
+        units[r] = [kept[bisect_right(steps, edge)] for edge in edges[:-1]]
+        table[r] = units[r] / dense[name]
     fig = go.Figure(
         go.Heatmap(
             z=table, x=edges, y=list(range(len(names))), zmin=0, zmax=1, colorscale=palette.scale(palette.KEPT, dark),

@@ -42,10 +42,10 @@ def curves(run: store.Run, recorded: Recorded, events: Sequence[store.Event], de
         floor = last(recorded, f"probe/floor/{metric.name}")
         series = [line(recorded, f"val/{metric.name}", "student", palette.STUDENT, markers=True)]
         if floor is not None:
-            levels.append(Level("least allowed", floor))
+            levels.append(Level("least allowed", floor, "dot"))
             series.append(line(recorded, f"probe/{metric.name}", "before each cut", palette.SELECTION, dash="dot"))
         plot(f"{metric.noun} on held-out data", "accuracy", series, metric.short, f"{metric.noun} of the student over steps, with the teacher's line and every cut",
-             metric.about, levels=levels, share=True)  # fmt: skip
+             metric.about, levels=levels, share=True, explain=True)  # fmt: skip
     with right:
         plot("Training loss", "loss", losses(recorded), "Loss", "Loss and its terms over steps", TERMS["distill"], zero=True)
     columns = st.columns(3, gap="medium")

@@ -8,7 +8,7 @@ from app import engine, state
 from app.widgets.curves import curves
 from app.widgets.jobs import TICK_S
 from app.widgets.outcome import outcome
-from app.widgets.steering import header, story
+from app.widgets.steering import REDRAW, header, story
 from cpd.runs.project import Project
 
 
@@ -21,14 +21,24 @@ def run_panel(project: Project, comb: state.Combed, run_id: str) -> None:
 
     @st.fragment(run_every=TICK_S if polling else None, key=f"live.{run_id}.{polling}")
     def panel() -> None:
+        if st.session_state.pop(REDRAW, False):  # a button here only draws the panel again; the form and the list follow
+            st.rerun()
         run = engine.run(run_id)
         events = engine.events(run_id)
         header(run)
         if run.state == "finished":
             outcome(project, run)
+            missing(run_id)
         curves(run, engine.metrics(run_id), events, state.baseline(project), comb)
         story(events)
         if polling and run.is_over:
             st.rerun()
 
     panel()
+
+
+def missing(run_id: str) -> None:
+    """What the run was asked for and did not do, in its own words."""
+    plan = (engine.result(run_id) or {}).get("plan") or {}
+    if plan.get("shortfall"):
+        st.warning(str(plan["shortfall"]), icon=":material/flag:", title="Not all that was asked for")

@@ -31,7 +31,7 @@ def run_list(runs: Sequence[Run], shown: str) -> None:
         {
             "Run": [run.id for run in runs],
             "State": [run.state if run.is_over else f"{run.state}: {how_far(run)}" for run in runs],
-            "In the queue": [places.get(run.id) for run in runs],
+            "In the queue": [str(places.get(run.id, "")) for run in runs],
             "Aim": [summary(run) for run in runs],
             "Started": [when(run.created) for run in runs],
             "Took": [duration(max(0.0, run.finished - run.started)) if run.started and run.finished else "" for run in runs],

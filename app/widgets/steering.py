@@ -27,6 +27,7 @@ BADGES: dict[str, tuple[Any, str]] = {
     INTERRUPTED: ("red", ":material/power_off:"),
 }
 KINDS_SHOWN = ("cut", "undo", "eval", "resume", "pause", "stop", "finish", "error", "note")
+REDRAW = "live.redraw"  # session key: what a button did shows outside of the panel, too
 ORIGIN = "run.origin"  # session key: (run, step or None) that the next run begins like, or goes on from
 
 
@@ -39,7 +40,7 @@ def header(run: store.Run) -> None:
             st.badge(said.state, icon=icon, color=colour)
             st.markdown(f"**{run.id}**")
             st.caption(summary(run))
-        if run.state != "failed":
+        if said.state not in ("running", "failed"):  # the badge, the bar and the error say it better
             place = engine.place(run)
             st.caption(said.sentence + (f" It is number {place[0]} of {place[1]} in the queue." if place else ""))
         if run.state in ("queued", "running", "pausing", "stopping", "paused"):
@@ -85,7 +86,8 @@ def roll_back(run: store.Run) -> None:
         return
     with st.popover("Roll back", icon=":material/history:", key=f"back.{run.id}", help="Go back to a checkpoint, and on from there with other ratios, as a new run."):
         said = {place.step: told(place) for place in reversed(places)}
-        step = st.selectbox("To which checkpoint", list(said), format_func=said.__getitem__, key=f"back.step.{run.id}")
+        before_a_cut = [number for number, place in enumerate(reversed(places)) if place.note]
+        step = st.selectbox("To which checkpoint", list(said), before_a_cut[0] if before_a_cut else 0, format_func=said.__getitem__, key=f"back.step.{run.id}")
         st.button("Set up a run from here", type="primary", icon=":material/arrow_forward:", key=f"back.go.{run.id}", on_click=begin_like, args=(run.id, step))
         st.caption("This run stays as it is; the new one begins with what was recorded up to that step.")
 
@@ -102,10 +104,12 @@ def told(place: engine.Saved) -> str:
 def begin_like(run: str, step: int | None) -> None:
     """The form for a new run opens with the settings of this one."""
     st.session_state[ORIGIN] = (run, step)
+    st.session_state[REDRAW] = True
 
 
 def ask(action: Callable[[str], object], run_id: str) -> None:
     """Do what a button says; an error is said in the panel."""
+    st.session_state[REDRAW] = True
     try:
         action(run_id)
     except CpdError as error:
