@@ -33,7 +33,7 @@ def accuracy_curves(
     group = table.groups.get(selected)
     if group is not None:
         x = [ratio(p, widths[selected]) for p in group.points]
-        _band(fig, x, [_low(table, p) for p in group.points], [_high(table, p) for p in group.points])
+        _band(fig, x, *_ends(table, group.points))
         _line(fig, x, [p.value for p in group.points], selected, [(selected, p.kept, p.images) for p in group.points],
               "keeps %{customdata[1]} units: %{y:.2%} on %{customdata[2]} images")  # fmt: skip
     _level(fig, table.dense, "dense", "dash", dark)
@@ -66,7 +66,7 @@ def latency_curves(
         _level(fig, table.dense_latency_ms, "dense", "dash", dark)
     framed(fig, X, y, height=height, dark=dark)
     _ratios(fig, cut)
-    return fig
+    return fig.update_yaxes(range=_around([p.latency_ms for g in timed.values() for p in g.points if p.latency_ms is not None]))
 
 
 def _others(fig: go.Figure, table: SensitivityTable, widths: Widths, selected: str, value: Callable[[Point], float | None], shown: str, dark: bool) -> None:
@@ -122,18 +122,25 @@ def _ratios(fig: go.Figure, cut: float | None) -> None:
                            font={"color": palette.CUT, "size": 12})  # fmt: skip
 
 
-def _low(table: SensitivityTable, point: Point) -> float:
-    """Of the paired difference where it is known: the dense network's own uncertainty is common to all points."""
-    return point.value - SIGMAS * point.deviation if point.deviation else point.low
+def _ends(table: SensitivityTable, points: Sequence[Point]) -> tuple[list[float], list[float]]:
+    """Ends of the band: of the difference to the dense network where the scan knows it, since both networks saw the same
+    images and what they have in common cancels; else of the metric alone."""
+    if any(p.deviation for group in table.groups.values() for p in group.points):
+        return [p.value - SIGMAS * p.deviation for p in points], [p.value + SIGMAS * p.deviation for p in points]
+    return [p.low for p in points], [p.high for p in points]
 
 
-def _high(table: SensitivityTable, point: Point) -> float:
-    return point.value + SIGMAS * point.deviation if point.deviation else point.high
+def _around(values: Sequence[float]) -> list[float]:
+    """An axis around what was measured; a band that one disturbed timing widened may leave it."""
+    low, high = min(values), max(values)
+    room = max(0.15 * (high - low), 0.04 * high)
+    return [max(0.0, low - room), high + room]
 
 
 # All groups at once --------------------------------------------------------------------------------------------------
 
 DROP, GAIN = "drop", "gain"
+WORST = 0.1  # a cut that costs ten points alone is out of the question; how much more it costs must not pale the rest
 
 
 def sensitivity_map(
@@ -152,9 +159,11 @@ def sensitivity_map(
         return empty("Rows fill as groups are measured.", X, "", height=height, dark=dark)
     cells = [cell for row, name in enumerate(names) if name in table.groups
              for cell in _cells(table, table.groups[name], name, row, widths[name], show)]  # fmt: skip
-    title = "lost" if show == DROP else "faster"
-    top = max([abs(cell[3]) for cell in cells], default=0.0)
-    top = max(0.01, min(top, 0.5 if show == DROP else 1.0))
+    title = "points<br>lost" if show == DROP else "time<br>gained"
+    most = max([cell[3] for cell in cells], default=0.0)
+    top = max(0.01, min(most, WORST if show == DROP else 1.0))
+    ticks = [0, top / 2, top]
+    signs = [f"{100 * at:.3g}{'' if show == DROP else ' %'}{'+' if at == top < most else ''}" for at in ticks]
     fig = go.Figure(
         go.Bar(
             orientation="h", base=[cell[1] for cell in cells], x=[cell[2] for cell in cells], y=[cell[0] for cell in cells], width=0.94 if len(names) <= 40 else 1.0,
@@ -162,7 +171,7 @@ def sensitivity_map(
             marker={
                 "color": [cell[3] for cell in cells], "cmin": 0, "cmax": top, "line": {"width": 0},
                 "colorscale": palette.scale(palette.SERIES[0] if show == DROP else palette.SERIES[4], dark),
-                "colorbar": {"title": {"text": title}, "thickness": 10, "lenmode": "pixels", "len": 170, "y": 1, "yanchor": "top", "tickformat": ".0%" if top > 0.05 else ".1%"},
+                "colorbar": {"title": {"text": title}, "thickness": 10, "lenmode": "pixels", "len": 170, "y": 1, "yanchor": "top", "tickvals": ticks, "ticktext": signs},
             },
             selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}<extra></extra>",
@@ -175,9 +184,9 @@ def sensitivity_map(
                         marker={"symbol": "line-ns", "size": 11, "line": {"width": 2.5, "color": palette.CUT}})  # fmt: skip
         fig.data[0].showlegend = False
     step = max(1, math.ceil(12 / row_height))
-    ticks = list(range(0, len(names), step))
-    text = [f"<b>{names[i]}</b>" if names[i] == selected else names[i] for i in ticks]
-    fig.update_yaxes(range=[len(names) - 0.5, -0.5], tickvals=ticks, ticktext=text, showgrid=False, zeroline=False)
+    rows = list(range(0, len(names), step))
+    text = [f"<b>{names[i]}</b>" if names[i] == selected else names[i] for i in rows]
+    fig.update_yaxes(range=[len(names) - 0.5, -0.5], tickvals=rows, ticktext=text, showgrid=False, zeroline=False)
     fig.update_xaxes(range=[0, 1], tickformat=".0%", dtick=0.25, zeroline=False)
     if selected in names:
         row = names.index(selected)
@@ -240,4 +249,4 @@ def latency_stairs(points: Sequence[Point], width: int, batch: int, kept: int | 
         fig.add_vline(x=kept, line={"color": palette.CUT, "width": 1.5})
         fig.add_annotation(x=kept, y=1, yref="paper", yanchor="top", xanchor="left", text=" plan ", showarrow=False, font={"color": palette.CUT, "size": 12})
     fig.update_xaxes(range=[width * 1.03, -width * 0.03])
-    return fig
+    return fig.update_yaxes(range=_around([p.latency_ms or 0.0 for p in timed]))

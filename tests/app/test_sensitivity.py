@@ -92,11 +92,23 @@ def test_curves_show_the_selected_group_with_its_band_and_all_others_in_one_trac
     np.testing.assert_allclose(line.x, [i / 8 for i in range(8)])
     np.testing.assert_allclose(line.y, [0.95 - 0.016 * i for i in range(8)])
     band = traces["90 % interval"].y
-    np.testing.assert_allclose(np.subtract(band[:8], line.y)[1:], 1.645 * 0.004, atol=1e-9)
+    np.testing.assert_allclose(np.subtract(band[:8], line.y), [0, *[1.645 * 0.004] * 7], atol=1e-9)  # of the difference: none at dense
     assert {data[0] for data in traces["other groups"].customdata if data} == set(NAMES) - {NAMES[1]}
     assert fig.layout.shapes[0].x0 == 0.25
     times = {trace.name: trace for trace in latency_curves(table, WIDTHS, NAMES[1]).data}
     assert list(times[NAMES[1]].y) == [10, 10, 9, 9, 8, 8, 7, 7]
+
+
+def test_one_disturbed_timing_does_not_flatten_the_curves() -> None:
+    table = scans.scan(RECORD)
+    points = list(table.groups[NAMES[3]].points)
+    points[2] = replace(points[2], latency_high=500.0)
+    group = replace(table.groups[NAMES[3]], points=tuple(points))
+    noisy = replace(table, groups={**table.groups, NAMES[3]: group})
+    for fig in (latency_curves(noisy, WIDTHS, NAMES[3]), latency_stairs(group.points, 32, 32)):
+        low, high = fig.layout.yaxis.range
+        assert 6 < low < 7
+        assert 10 < high < 11
 
 
 def test_every_measured_width_is_one_cell_of_the_map_and_cells_do_not_overlap() -> None:
@@ -110,6 +122,7 @@ def test_every_measured_width_is_one_cell_of_the_map_and_cells_do_not_overlap() 
         np.testing.assert_allclose(np.asarray(bars.base)[rows == row][1:], ends[rows == row][:-1])
     drops = np.asarray(bars.marker.color)[rows == 1]
     np.testing.assert_allclose(drops, [0.016 * i for i in range(1, 8)], atol=1e-9)
+    assert (bars.marker.cmax, list(bars.marker.colorbar.ticktext)) == (0.1, ["0", "5", "10+"])
     gains = np.asarray(sensitivity_map(table, WIDTHS, GAIN).data[0].marker.color)[rows == 1]
     np.testing.assert_allclose(gains, [0, 0.1, 0.1, 0.2, 0.2, 0.3, 0.3], atol=1e-9)
 

@@ -127,7 +127,7 @@ def test_the_demo_from_the_first_click_to_the_pruned_model(chromium: Browser, se
     settled(page)
     walk.shoot("3-importance-empty")
     page.get_by_role("button", name="Score", exact=True).click()
-    expect(page.get_by_text("Do the criteria agree?")).to_be_visible(timeout=SLOW)
+    expect(page.get_by_text("All groups by rank")).to_be_visible(timeout=SLOW)
     walk.shoot("3-importance")
 
     # 4 Plan: the solver reaches a quarter; undo and redo by keyboard.
