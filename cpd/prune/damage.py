@@ -14,7 +14,7 @@ from cpd.prune.plan import Scores
 from cpd.prune.predict import AccuracyModel
 from cpd.prune.quantity import Quantity
 
-_WEIGHT = 0.1  # of importance, where both curves are brought to one mean over half of the groups' units
+_WEIGHT = 0.02  # of importance, where both curves are brought to one mean over half of the groups' units
 
 
 def damages(record: CombRecord, scores: Scores, accuracy: AccuracyModel, meter: Quantity) -> Damage:

@@ -1,7 +1,8 @@
-"""Improve a plan at the same cost: give a group units back, and take from another what pays for them.
+"""Improve a plan at the same cost: give groups units back, and take from others what pays for them.
 
 Removing the cheapest chunk first is blind to what later cuts do to the price of earlier ones. What it leaves is improved
-as long as some pair of groups can trade units so that less is lost and the network takes no more than before.
+as long as groups can trade units so that less is lost and the network takes no more than before: one grows and several
+pay, or one pays for several.
 """
 
 from __future__ import annotations
@@ -9,17 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from cpd.prune.living import Living
 from cpd.prune.order import Damage
 from cpd.prune.quantity import Quantity
 
 Cluster = tuple[str, ...]
-FloatArray = npt.NDArray[np.float64]
 
-_STEPS = (4, 8, 16, 32)  # a trade moves about the width over this, and never less than one legal step
-_ROUNDS, _TRADES = 12, 16  # bounds on the work: rounds of pricing every step, and trades after each
+_STEPS = (3, 8, 16, 32)  # a trade moves about the width over this, and never less than one legal step
+_ROUNDS, _TRADES, _TRIES = 10, 12, 60  # bounds on the work: rounds of pricing every step, trades and tries after each
 
 
 def improve(
@@ -75,25 +74,49 @@ def _trade(living: Living, meter: Quantity, bound: float, wider: list[_Step], na
     """Carry out the best trades among these steps, each group in one of them; whether there were any."""
     if not wider:
         return False
-    amount = meter.at(living.sizes)
-    nothing = _Step((), 0, 0.0, 0.0)  # paid for by what is left of the bound
-    payers = [nothing, *narrower]
-    gains = np.array([s.gain for s in wider])[:, None] + np.array([s.gain for s in payers])
-    prices = np.array([s.price for s in wider])[:, None] + np.array([s.price for s in payers])
-    gains = np.where(prices <= bound - amount + 1e-12, gains, -np.inf)
-    order = np.argsort(-gains, axis=None, kind="stable")
+    slack = bound - meter.at(living.sizes)
+    dear = sorted(wider, key=lambda s: -s.gain / max(s.price, 1e-15))
+    cheap = sorted(narrower, key=lambda s: -s.gain / max(-s.price, 1e-15))
+    trades = [_bundle(None, dear, slack), *(_bundle(step, dear, slack) for step in narrower)]
+    trades += [_covered(step, cheap, slack) for step in wider]
+    found = [trade for trade in trades if trade and sum(s.gain for s in trade) > 1e-9]
+    found.sort(key=lambda trade: -sum(s.gain for s in trade))
     used: set[Cluster] = set()
     done = 0
-    for place in order[: 40 * _TRADES]:
-        row, column = divmod(int(place), len(payers))
-        if gains[row, column] <= 1e-9 or done == _TRADES:
-            break
-        grown, paid = wider[row], payers[column]
-        if grown.names == paid.names or {grown.names, paid.names} & used:
+    for trade in found[:_TRIES]:
+        names = {s.names for s in trade}
+        if names & used or done == _TRADES:
             continue
-        counts = dict.fromkeys(grown.names, grown.to) | dict.fromkeys(paid.names, paid.to)
-        if meter.at(living.sizes_at(counts)) <= bound + 1e-12:  # neighbours price each other: the pair is checked whole
+        counts = {name: s.to for s in trade for name in s.names}
+        # Neighbours price each other: the trade is checked whole.
+        if meter.at(living.sizes_at(counts)) <= bound + 1e-12:
             living.move(counts)
-            used |= {grown.names, paid.names} - {()}
+            used |= names
             done += 1
     return done > 0
+
+
+def _bundle(payer: _Step | None, dear: Sequence[_Step], slack: float) -> list[_Step]:
+    """What one group's step down can buy, the most for its price first."""
+    left = slack - (payer.price if payer else 0.0)
+    taken, names = ([payer], {payer.names}) if payer else ([], set())
+    for step in dear:
+        if step.names not in names and step.price <= left:
+            taken.append(step)
+            names.add(step.names)
+            left -= step.price
+    return taken if len(taken) > (payer is not None) else []
+
+
+def _covered(grown: _Step, cheap: Sequence[_Step], slack: float) -> list[_Step]:
+    """What pays for one group's step up, the least lost for what it saves first."""
+    missing = grown.price - slack
+    taken, names = [grown], {grown.names}
+    for step in cheap:
+        if missing <= 0:
+            break
+        if step.names not in names and step.price < 0:
+            taken.append(step)
+            names.add(step.names)
+            missing += step.price
+    return taken if missing <= 0 else []

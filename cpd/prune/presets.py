@@ -61,6 +61,7 @@ def preset(
     fixed: Mapping[str, float] | None = None,
     accuracy: AccuracyModel | None = None,
     latency: LatencyModel | None = None,
+    scaled: bool = True,
 ) -> Preset:
     """Ratios by rule `name`, for a strength or for a target.
 
@@ -70,12 +71,14 @@ def preset(
         fixed: hand-set ratios of groups that the rule leaves alone.
         accuracy: needed by "sensitivity".
         latency: needed by a target of `latency_ms`.
+        scaled: whether each group's scores are brought to mean 1 before groups are compared; else they are compared as
+            they are, which is right for scores that were made comparable.
     Raises:
         PlanError: an unknown rule, both or neither of ratio and target, or something missing.
     """
     if (ratio is None) == (target is None):
         raise PlanError("give a preset either a ratio or a target such as macs=0.5.")
-    rule = _rule(name, record, scores, frozenset(fixed or ()), accuracy)
+    rule = _rule(name, record, scores, frozenset(fixed or ()), accuracy, scaled)
     if ratio is not None:
         if not 0 <= ratio <= 1:
             raise PlanError(f"ratio {ratio:g} is outside 0..1.")
@@ -109,7 +112,12 @@ def _amount(
 
 
 def _rule(
-    name: str, record: CombRecord, scores: Scores, fixed: frozenset[str], accuracy: AccuracyModel | None
+    name: str,
+    record: CombRecord,
+    scores: Scores,
+    fixed: frozenset[str],
+    accuracy: AccuracyModel | None,
+    scaled: bool,
 ) -> Callable[[float], dict[str, float]]:
     """Strength -> ratios."""
     groups = record.by_name
@@ -123,7 +131,7 @@ def _rule(
         # Unit k that leaves takes the network to where k are gone.
         rows = {names: np.max([curves[n].drop[-2::-1] for n in names], axis=0) for names in free}
     elif name in ("importance", "alike"):
-        rows = {names: np.mean([_scaled(groups[n], scores) for n in names], axis=0) for names in free}
+        rows = {names: np.mean([_ascending(groups[n], scores, scaled) for n in names], axis=0) for names in free}
     else:
         raise PlanError(f"no preset is called {name!r}; there are {', '.join(PRESETS)}.")
     sets: dict[object, list[tuple[str, ...]]] = {}
@@ -154,10 +162,10 @@ def _in_order(rows: list[FloatArray]) -> tuple[npt.NDArray[np.int64], FloatArray
     return owner[np.lexsort((place, np.concatenate(rows)))], widths
 
 
-def _scaled(group: Group, scores: Scores) -> FloatArray:
-    """Scores in ascending order, their mean 1: groups differ in what they sum over."""
+def _ascending(group: Group, scores: Scores, scaled: bool) -> FloatArray:
+    """Scores in the order in which units go, their mean 1 where groups differ in what they sum over."""
     values = np.sort(score_values(group, scores))
-    return values / max(float(np.abs(values).mean()), 1e-30)
+    return values / max(float(np.abs(values).mean()), 1e-30) if scaled else values
 
 
 def _shape(group: Group) -> tuple[object, ...]:

@@ -33,7 +33,7 @@ def test_cost_equals_the_counter_and_the_surgery_on_random_plans(spec: str) -> N
     price = CostModel(result.record)
     assert price.dense.macs == pytest.approx(counted(model, inputs), rel=1e-9)
     rng = np.random.default_rng(0)
-    for _ in range(4):
+    for _ in range(20):
         ratios = {g.name: float(rng.random() * 0.9) for g in result.groups if g.prunable and rng.random() < 0.8}
         plan = plan_ratios(result, ratios)
         pruned = prune(model, result, plan)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as hs
+from torch import nn
 
 import cpd
 from cpd.comb.comb import comb
@@ -15,9 +20,12 @@ from cpd.comb.group import Group
 from cpd.comb.record import CombRecord
 from cpd.errors import PlanError
 from cpd.prune.cost import CostModel
+from cpd.prune.latency import LatencyModel, LatencyTable, OperatorTime, Term
 from cpd.prune.order import downwards
-from cpd.prune.plan import Constraints, keep_top, legal_widths, plan_ratios
-from cpd.prune.solve import plan_for_target
+from cpd.prune.plan import Constraints, Plan, keep_top, legal_widths, plan_ratios
+from cpd.prune.predict import AccuracyModel
+from cpd.prune.solve import SHARES, check_target, plan_for_target
+from cpd.sensitivity.table import GroupSensitivity, Point, SensitivityTable
 
 
 @cache
@@ -116,3 +124,127 @@ def test_the_queue_gives_what_trying_every_group_would() -> None:
         assert (cut.group, cut.keep) == best[1:]
         keep[cut.group] = cut.keep
         assert cut.cost == model.price(keep)
+
+
+# Latency, sensitivities, floors
+
+
+def times(of: CombRecord) -> LatencyModel:
+    """So many nanoseconds a multiplication, channels in vectors of 8, and 10 microseconds a call."""
+    rows = tuple(
+        OperatorTime(
+            o.name, o.module, o.operator, (Term(0.01), Term(3e-6 * o.factor, o.extents, (8,) * len(o.extents)))
+        )
+        for o in of.operators
+    )
+    return LatencyModel(of, LatencyTable(of.model, 1, "cpu", "a machine", "2", 1, "float32", rows))
+
+
+def sensed(of: CombRecord, seed: int) -> AccuracyModel:
+    """Curves of many steepnesses."""
+    rng = np.random.default_rng(seed)
+    rows = {}
+    for g in of.groups:
+        if g.prunable:
+            steep = rng.gamma(0.5, 0.2)
+            counts = sorted({max(g.step, int(g.width * s) // g.step * g.step) for s in (0.75, 0.5, 0.25)} | {g.width})
+            found = [(n, 0.9 - steep * (1 - n / g.width) ** 2) for n in counts[::-1]]
+            rows[g.name] = GroupSensitivity(tuple(Point(n, max(v, 0.05), 0, 1, 10_000) for n, v in found))
+    return AccuracyModel(of, SensitivityTable(of.model, "top1", 0.9, 10_000, 1, rows))
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    name=hs.sampled_from(["test_resnet", "test_vit"]),
+    quantity=hs.sampled_from(["macs", "params", "latency_ms"]),
+    share=hs.floats(0.3, 0.95),
+    with_curves=hs.booleans(),
+    seed=hs.integers(0, 99),
+)
+def test_every_quantity_is_met_or_the_nearest_that_can_be_is_said(
+    name: str, quantity: str, share: float, with_curves: bool, seed: int
+) -> None:
+    of = record(name)
+    costs, latency = CostModel(of), times(of)
+    limit = share * (latency.estimate({}).value if quantity == "latency_ms" else 1.0)
+    accuracy = sensed(of, seed) if with_curves else None
+    fixed = {next(g.name for g in of.groups if g.prunable and not g.tied): 0.25}
+
+    def solved(amount: float) -> Plan:
+        return plan_for_target(of, scores(of, seed), {quantity: amount}, fixed=fixed, accuracy=accuracy, latency=latency)
+
+    plan = solved(limit)
+    plan.check(of)
+    by_hand = plan_ratios(of, fixed, scores(of, seed)).keep
+    assert all(plan.keep[name] == by_hand[name] for name in fixed)
+    for group in of.groups:
+        assert all(len(plan.keep[other]) == len(plan.keep[group.name]) for other in group.tied)
+
+    def reached(made: Plan) -> float:
+        if quantity == "latency_ms":
+            return latency.estimate(made.keep).value
+        return costs.price(made.keep).share_of(costs.dense)[quantity]
+
+    if not plan.shortfall:
+        assert reached(plan) <= limit + 1e-9
+        return
+    assert reached(plan) > limit
+    nearest = float(re.search(rf"nearest that can is {quantity}=([\d.e-]+),", plan.shortfall)[1])  # type: ignore[index]
+    assert solved(nearest).shortfall == "", "what is said to be feasible is"
+    assert nearest == pytest.approx(reached(plan), abs=2e-3)
+
+
+def test_measured_curves_are_followed_to_what_brute_force_finds() -> None:
+    """Three hidden layers; every plan of the ladder is tried."""
+    model = nn.Sequential(
+        nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 12), nn.ReLU(), nn.Linear(12, 4)
+    )
+    of = comb(model.eval(), (torch.randn(2, 12),)).record
+    costs = CostModel(of)
+    names = [g.name for g in of.groups if g.prunable]
+    assert len(names) == 3
+    ranks = {g.name: np.arange(g.width, dtype=float) + 1 for g in of.groups}
+    for seed in range(6):
+        accuracy = sensed(of, seed)
+
+        def lost(counts: Sequence[int], curves: AccuracyModel = accuracy) -> float:
+            return float(sum(curves.curves[n].drop[c] for n, c in zip(names, counts, strict=True)))
+
+        def share(counts: Sequence[int]) -> float:
+            return costs.price({n: range(c) for n, c in zip(names, counts, strict=True)}).macs / costs.dense.macs
+
+        plan = plan_for_target(of, ranks, {"macs": 0.5}, accuracy=accuracy)
+        mine = lost([len(plan.keep[n]) for n in names])
+        everything = [c for c in product(range(1, 13), repeat=3) if share(c) <= 0.5]
+        best, level = min(map(lost, everything)), lost((7, 8, 8))
+        # Importance has a small say, and trades stop where none helps: near the best, far from uniform.
+        assert best <= mine <= best + 0.25 * (level - best) + 0.02, (seed, best, mine, level)
+
+
+def test_a_floor_is_kept_and_what_it_allows_is_said() -> None:
+    of = record("test_resnet")
+    accuracy = sensed(of, 2)
+    free = plan_for_target(of, scores(of, 0), {"macs": 0.4}, accuracy=accuracy)
+    predicted = accuracy.estimate(free.keep).value
+    floor = (predicted + 0.9) / 2
+    held = plan_for_target(of, scores(of, 0), {"macs": 0.4}, accuracy=accuracy, floor=floor)
+    assert accuracy.estimate(held.keep).value >= floor
+    assert f"below the floor of {floor:g}" in held.shortfall
+    assert "nearest that can is macs=" in held.shortfall
+    loose = plan_for_target(of, scores(of, 0), {"macs": 0.4}, accuracy=accuracy, floor=predicted * 0.9)
+    assert loose.shortfall == ""
+    hand = {g.name: 0.75 for g in of.groups if g.prunable}
+    with pytest.raises(PlanError, match="already the groups set by hand"):
+        plan_for_target(of, scores(of, 0), {"macs": 0.4}, fixed=hand, accuracy=accuracy, floor=0.89)
+
+
+def test_what_was_not_measured_is_asked_for() -> None:
+    of = record("test_resnet")
+    with pytest.raises(PlanError, match="profile the model first"):
+        plan_for_target(of, scores(of, 0), {"latency_ms": 1.0})
+    with pytest.raises(PlanError, match="scan the model first"):
+        plan_for_target(of, scores(of, 0), {"macs": 0.5}, floor=0.8)
+    with pytest.raises(PlanError, match="milliseconds above 0"):
+        check_target({"latency_ms": -1.0})
+    with pytest.raises(PlanError, match="solve a plan for it first"):
+        check_target({"latency_ms": 3.0}, SHARES)
