@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "torchvision", "timm", "torchmetrics", "accelerate", "sklearn", "captum")
 WITHOUT_TORCH = (
     "cpd", "cpd.errors", "cpd.comb.group", "cpd.comb.record", "cpd.prune.plan", "cpd.prune.cost", "cpd.prune.solve", "cpd.prune.order",
-    "cpd.prune.index", "cpd.prune.trial", "cpd.prune.compare", "cpd.runs.store", "cpd.runs.spec", "cpd.runs.project", "cpd.runs.launcher", "cpd.runs.control", "cpd.runs.policy", "cpd.runs.memory", "cpd.runs.supervisor",
+    "cpd.prune.index", "cpd.prune.latency", "cpd.prune.predict", "cpd.prune.presets", "cpd.prune.trial", "cpd.prune.compare", "cpd.runs.store", "cpd.runs.spec", "cpd.runs.project", "cpd.runs.launcher", "cpd.runs.control", "cpd.runs.policy", "cpd.runs.memory", "cpd.runs.supervisor",
     "cpd.runs.workspace", "cpd.measure", "cpd.measure.measurement", "cpd.measure.metrics", "cpd.measure.machine", "cpd.models", "cpd.tasks",
     "cpd.importance", "cpd.importance.scores", "cpd.importance.registry", "cpd.importance.normalise", "cpd.importance.stability", "cpd.distill.settings", "cpd.cli",
     "cpd.attribution", "cpd.attribution.record", "cpd.attribution.methods",
