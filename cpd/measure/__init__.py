@@ -4,6 +4,10 @@ measurement.py   the result as numbers, without torch
 metrics.py       what each metric is called, without torch
 latency.py       median and spread, several models in turn so that a busy machine is fair to all
 accuracy.py      the task's metric over the held-out images, accuracy or mean IoU
+operators.py     the table behind estimates of latency: every operator timed where it stands, at several widths
+quantities.py    what each operator writes, reads and multiplies, as products of axes that plans change
+terms.py         from timed calls to the terms of an operator's time
+timings.py       operators timed before on this machine
 macs.py          multiply-accumulates, from the comb's arithmetic or counted in a run
 machine.py       what this machine is called, and the device that was asked for
 """
