@@ -11,7 +11,7 @@ import streamlit as st
 from app import engine
 from app.charts.ratios import Ratio
 from app.desk import Desk
-from app.numbers import DASH, count, milliseconds, percent, plural, points, three, when
+from app.numbers import DASH, count, milliseconds, percent, plural, points, three, times, when
 from app.outlook import Knowledge, Outlook
 from app.widgets import chrome
 from app.widgets.jobs import how_far
@@ -20,6 +20,7 @@ from cpd.errors import CpdError
 TITLES = {"top1": "Accuracy (top-1)", "miou": "Mean IoU"}
 KINDS = ("profile", "sense", "trial")
 LOOK: dict[str, Any] = {"border": True, "height": "stretch"}
+BUSY = 1.5  # a dense model that is slower than this was not measured on a quiet machine
 # An estimate is paler than a measurement.
 PALE = "<style>[class*='st-key-plan-estimate'] [data-testid='stMetricValue'] {opacity: .62}</style>"
 
@@ -70,6 +71,14 @@ def _latency(desk: Desk, outlook: Outlook) -> None:
                   delta_description=span, help=f"One forward pass. {found.how[:1].upper()}{found.how[1:]}.", **LOOK)  # fmt: skip
 
 
+def slower(known: Knowledge, outlook: Outlook) -> float:
+    """How many times its profiled latency the dense model took while the plan was measured; 1 where either is not known."""
+    if outlook.trial is None or known.latency is None:
+        return 1.0
+    timed = outlook.trial.dense.at(known.latency.table.batch)
+    return timed.median_ms / known.latency.estimate({}).value if timed else 1.0
+
+
 def _unknown(desk: Desk, title: str, kind: str, label: str, text: str, blocked: str = "") -> None:
     """A tile whose figure is not known yet, and the work that finds it."""
     active = engine.active(desk.project, (kind,))
@@ -100,14 +109,18 @@ def _footer(desk: Desk, known: Knowledge, outlook: Outlook, lines: Sequence[Rati
     table = known.sensitivity
     if outlook.trial is not None:
         facts.append(f":material/check_circle: this very plan was cut and measured on {when(outlook.trial.when)}, without training")
+        busier = slower(known, outlook)
+        if busier > BUSY:
+            facts.append(f":material/warning: the machine was busy: the dense model took {times(busier)} what its profile says, so go by the change, or measure again")
     else:
         if known.trials:
             facts.append(":material/history: the last measurement was of another plan; these are estimates again")
         if table is not None and not table.done and outlook.quality is not None:
             facts.append(f"accuracy from the {len(table.groups)} groups scanned so far")
     busy = bool(engine.active(desk.project, ("trial",)))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(" · ".join(facts))
+    words, buttons = st.columns([7, 4], gap="small", vertical_alignment="center")
+    words.caption(" · ".join(facts))
+    with buttons.container(horizontal=True, horizontal_alignment="right"):
         if known.latency is not None:
             profiling(desk, "Profile again", known.latency.table.batch)
         if st.button("Measure again" if outlook.trial else "Measure", key="plan.measure", icon=":material/straighten:", disabled=busy or not cut,

@@ -403,6 +403,10 @@ def test_a_measurement_takes_the_place_of_the_estimate_for_its_own_plan_alone(op
     assert (metric(at, "Accuracy (top-1) · measured").value, metric(at, "Accuracy").delta) == ("90.0 %", "-5.00 pts")
     assert (metric(at, "Latency, batch 32 · measured").value, metric(at, "Latency").delta) == ("1.50 ms", "-25.0 %")
     assert metric(at, "Latency").proto.delta_description == "1.40–1.70 ms"
+    assert "the machine was busy" not in texts(at, "caption")  # 2 ms, where the profile says 0.5 + 2.1
+    add_trial(folder / "trial.json", Trial(saved(home, made).digest, replace(dense, latency=(Latency(32, 8.0, 7.0, 9.0, 30, 1),)), pruned, 8, 3.0, 1.0))
+    at.run()
+    assert "the dense model took 3.05× what its profile says" in texts(at, "caption")
     edit(at, (2, {"requested": 50.0}))
     assert metric(at, "Accuracy").label.endswith("predicted")
     assert metric(at, "Latency").label.endswith("estimate")
