@@ -43,6 +43,10 @@ def budget(project: Project, like: Run | None = None) -> tuple[dict[str, Any], i
             criterion = st.selectbox("Ranked by", list(CRITERIA), list(CRITERIA).index(default.criterion), key=f"{key}.criterion",
                                      format_func=lambda name: CRITERIA[name].title, **keep, help="Which units go first: for a target, accumulated on the "
                                      "student as it learns; a plan brings its own units.")  # fmt: skip
+            corridor = st.number_input("Corridor, points", 0.0, 100.0, round(100 * default.corridor, 3), 0.5, key=f"{key}.corridor", format="%g", **keep,
+                                       help="How far the student may stay below the teacher after a cut. A cut that it has not come back from by the "
+                                       "next one is undone, and other groups are tried. 0 for no limit.")  # fmt: skip
+            st.caption(f"Judged on {default.corridor_images:,} held-out images, always the same." if corridor else "No limit: every cut stands, whatever it costs.")
         with c:
             losses = {
                 name: st.number_input(f"Weight: {entry.title}", 0.0, 100.0, float(default.losses.get(name, 0.0)), 0.1, key=f"{key}.loss.{name}", **keep)
@@ -50,12 +54,6 @@ def budget(project: Project, like: Run | None = None) -> tuple[dict[str, Any], i
             }
             temperature = st.number_input("Temperature", 0.1, 100.0, default.temperature, 0.5, key=f"{key}.temperature", **keep,
                                           help="Softens the teacher's outputs, so that its second choices count too.")  # fmt: skip
-        st.divider()
-        a, b = st.columns([1, 2], gap="medium", vertical_alignment="center")
-        corridor = a.number_input("Corridor, points", 0.0, 100.0, round(100 * default.corridor, 3), 0.5, key=f"{key}.corridor", format="%g", **keep,
-                                  help="How far the student may stay below the teacher after a cut. A cut that it has not come back from by the "
-                                  "next one is undone, and other groups are tried. 0 for no limit.")  # fmt: skip
-        b.caption(f"Judged on {default.corridor_images:,} held-out images, always the same." if corridor else "No limit: every cut stands, whatever it costs.")
     chosen = default.to_dict() | {
         "corridor": corridor / 100,
         "epochs": epochs, "batch_size": int(batch), "lr": rate, "seed": int(seed), "cut_share": cut / 100, "schedule": schedule,
