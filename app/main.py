@@ -21,10 +21,12 @@ page = st.navigation(
         st.Page(PAGES / f"{name}.py", title=steps.TITLES[name], icon=steps.ICONS[name], url_path=name, default=name == "start",
                 help=steps.PURPOSE[name])
         for name in steps.PAGES
-    ]
+    ],
+    position="hidden" if state.is_presenting() else "sidebar",
 )  # fmt: skip
 try:
-    sidebar()
+    if not state.is_presenting():
+        sidebar()
     page.run()
 except CpdError as error:  # a full disk, a damaged file: said where the page would have been
     st.error(str(error), icon=":material/error:")

@@ -29,7 +29,8 @@ from cpd.sensitivity.table import FILE as SENSITIVITY
 from cpd.sensitivity.table import SensitivityTable
 
 PROJECT = "project"  # query string and session
-RUN = "run"  # query string of the Run page
+RUN = "run"  # query string of the pages that show one run
+VIEW = "view"  # query string: "present" for the story alone, without menu and controls
 GROUP = "group"  # group that is looked at, shared by Comb and Importance
 CRITERION = "criterion"
 
@@ -39,6 +40,11 @@ T = TypeVar("T")
 
 def workspace() -> Path:
     return workspace_root()
+
+
+def is_presenting() -> bool:
+    """Whether the address asks for a story alone: no menu, nothing that changes anything."""
+    return bool(st.query_params.get(VIEW) == "present")
 
 
 def is_dark() -> bool:

@@ -1,11 +1,13 @@
-"""The job in six steps: what each is for, what is done, and what comes next."""
+"""The job in six steps and two ways to look back on it: what each is for, what is done, and what comes next."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-PAGES = ("start", "comb", "importance", "sensitivity", "plan", "run")
-TITLES = {"start": "Start", "comb": "Comb", "importance": "Importance", "sensitivity": "Sensitivity", "plan": "Plan", "run": "Run"}
+JOB = ("start", "comb", "importance", "sensitivity", "plan", "run")
+PAGES = (*JOB, "present")
+TITLES = {"start": "Start", "comb": "Comb", "importance": "Importance", "sensitivity": "Sensitivity", "plan": "Plan", "run": "Run",
+          "present": "Present"}  # fmt: skip
 ICONS = {
     "start": ":material/flag:",
     "comb": ":material/account_tree:",
@@ -13,6 +15,7 @@ ICONS = {
     "sensitivity": ":material/ssid_chart:",
     "plan": ":material/tune:",
     "run": ":material/rocket_launch:",
+    "present": ":material/co_present:",
 }
 PURPOSE = {
     "start": "Open a model with its data, and measure it as it is.",
@@ -21,6 +24,7 @@ PURPOSE = {
     "sensitivity": "Cut every group alone, for real, and measure what it costs and what it buys.",
     "plan": "Choose how much of every group to cut, with the savings in view.",
     "run": "Prune while the dense model teaches, then compare before and after.",
+    "present": "Tell a run in five plain steps, on screen or as a file that needs no network.",
 }
 
 
@@ -37,7 +41,7 @@ class Progress:
 
 
 def done(progress: Progress) -> dict[str, bool]:
-    """Per page whether its step is behind the user."""
+    """Per step of the job whether it is behind the user."""
     return {
         "start": progress.measured,
         "comb": progress.combed,
@@ -49,8 +53,8 @@ def done(progress: Progress) -> dict[str, bool]:
 
 
 def following(progress: Progress) -> str:
-    """The page that comes next: the first step that is not done, seen from the end of what is; "run" when all are."""
+    """The page that comes next: the first step that is not done, seen from the end of what is; "present" when all are."""
     state = done(progress)
     if not progress.combed or not progress.measured:
         return "comb" if progress.combed else "start"
-    return next((page for page in PAGES[1:] if not state[page] and page != "comb"), "run")
+    return next((page for page in JOB[1:] if not state[page] and page != "comb"), "present")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import engine, state
-from app.steps import ICONS, PAGES, PURPOSE, TITLES, Progress, done, following
+from app.steps import ICONS, JOB, PURPOSE, TITLES, Progress, done, following
 from app.widgets import chrome
 from cpd.errors import CpdError
 from cpd.runs.project import Project
@@ -32,7 +32,7 @@ def step_strip(progress: Progress | None) -> None:
     """`progress` None: no project yet, the strip only tells the story."""
     ready = done(progress) if progress else {}
     ahead = following(progress) if progress else ""
-    for column, (number, page) in zip(st.columns(len(PAGES), gap="small"), enumerate(PAGES, 1), strict=True):
+    for column, (number, page) in zip(st.columns(len(JOB), gap="small"), enumerate(JOB, 1), strict=True):
         with column.container(border=True, height="stretch", gap="xsmall"):
             if progress is None:
                 st.markdown(f"{ICONS[page]} **{number} {TITLES[page]}**")
