@@ -12,7 +12,7 @@ from cpd.errors import CpdError
 from cpd.importance.registry import CRITERIA
 from cpd.runs.project import Project
 from cpd.runs.rows import Run
-from cpd.tasks.demos import DEMOS
+from cpd.tasks.demos import DEMOS, Demo
 
 SCHEDULE_TEXT = {"interval": "little by little", "few-step": "in four steps", "one-shot": "at once"}
 
@@ -67,4 +67,10 @@ def budget(project: Project, like: Run | None = None) -> tuple[dict[str, Any], i
 
 def recommended(project: Project) -> dict[str, Any]:
     """Settings that suit a demo's model; nothing for any other."""
-    return next((dict(demo.run) for demo in DEMOS if (demo.model, dict(demo.settings)) == (project.model, dict(project.settings))), {})
+    demo = demo_of(project)
+    return dict(demo.run) if demo else {}
+
+
+def demo_of(project: Project) -> Demo | None:
+    """The demo whose model this is."""
+    return next((demo for demo in DEMOS if (demo.model, dict(demo.settings)) == (project.model, dict(project.settings))), None)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import engine, state
 from app.numbers import percent
-from app.widgets.budget import budget
+from app.widgets.budget import budget, demo_of
 from app.widgets.steering import ORIGIN, told
 from cpd.errors import CpdError
 from cpd.prune.plan import Plan
@@ -57,7 +57,8 @@ def launch_card(project: Project, comb: state.Combed, plan: Plan | None) -> None
             else:
                 st.caption(":material/info: The plan cuts nothing yet. Choose ratios on the Plan screen, or prune down to a target.")
         elif what == TARGET:
-            before = dict((like.spec.options.get("target") or {}) if like else {})
+            demo = demo_of(project)
+            before = dict((like.spec.options.get("target") or {}) if like else demo.target if demo else {})
             name, stays = next(iter(before.items()), ("macs", 0.25))
             a, b = st.columns(2)
             name = a.selectbox("Of", list(TARGETS), list(TARGETS).index(name) if name in TARGETS else 0, key=f"{key}.target.name",
