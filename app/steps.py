@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 JOB = ("start", "comb", "importance", "sensitivity", "plan", "run")
-PAGES = (*JOB, "present")
+PAGES = (*JOB, "compare", "present")
 TITLES = {"start": "Start", "comb": "Comb", "importance": "Importance", "sensitivity": "Sensitivity", "plan": "Plan", "run": "Run",
-          "present": "Present"}  # fmt: skip
+          "compare": "Compare", "present": "Present"}  # fmt: skip
 ICONS = {
     "start": ":material/flag:",
     "comb": ":material/account_tree:",
@@ -15,6 +15,7 @@ ICONS = {
     "sensitivity": ":material/ssid_chart:",
     "plan": ":material/tune:",
     "run": ":material/rocket_launch:",
+    "compare": ":material/scatter_plot:",
     "present": ":material/co_present:",
 }
 PURPOSE = {
@@ -24,6 +25,7 @@ PURPOSE = {
     "sensitivity": "Cut every group alone, for real, and measure what it costs and what it buys.",
     "plan": "Choose how much of every group to cut, with the savings in view.",
     "run": "Prune while the dense model teaches, then compare before and after.",
+    "compare": "Set finished runs against each other and against baselines, and see what changed.",
     "present": "Tell a run in five plain steps, on screen or as a file that needs no network.",
 }
 

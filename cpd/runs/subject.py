@@ -27,6 +27,7 @@ BESIDE_SETTINGS = (
     "timeout_s",
     "pretrained",
     "begin",
+    "baseline",
 )  # options that say what, not how
 
 
