@@ -114,7 +114,7 @@ class Knowledge:
         """Points of accuracy that cutting this group alone to so many units is estimated to change; None before the scan."""
         if self.accuracy is None or self.sensitivity is None:
             return None
-        return round(100 * (self.accuracy.estimate_counts({group: kept}).value - self.sensitivity.dense), 2) + 0.0  # no -0.0
+        return round(100 * (self.accuracy.estimate_counts({group: kept}).value - self.sensitivity.dense), 6) + 0.0  # no -0.0
 
 
 def interval(share: float, images: int, z: float = 1.645) -> tuple[float, float]:

@@ -53,11 +53,16 @@ def page(chromium: Browser, folder: Path, server: Server) -> Iterator[Page]:
 
 def shown(page: Page, address: str) -> None:
     page.goto(address)
-    page.wait_for_selector("[data-testid=stDataFrame] canvas")
-    page.wait_for_selector("[data-testid=stPlotlyChart] .nsewdrag")
+    expect(page.get_by_test_id("data-grid-canvas").first).to_be_visible(timeout=2 * SLOW)
+    expect(page.locator("[data-testid=stPlotlyChart] .nsewdrag")).to_be_attached()
+    settled(page)
+    expect(page.get_by_test_id("stException")).to_have_count(0)
+
+
+def settled(page: Page) -> None:
+    """Until the script has run and what it drew stands still."""
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.wait_for_timeout(1500)
-    expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
 def until(found: Callable[[], bool], what: str, patience_s: float = 60.0) -> None:
@@ -69,7 +74,7 @@ def until(found: Callable[[], bool], what: str, patience_s: float = 60.0) -> Non
 
 def brush(page: Page, first: float, last: float) -> None:
     """Drag across the chart, between two shares of its width."""
-    page.locator("[data-testid=stPlotlyChart] .nsewdrag").first.scroll_into_view_if_needed()
+    settled(page)  # a redrawn chart is another element
     area = page.locator("[data-testid=stPlotlyChart] .nsewdrag").first.bounding_box()
     assert area is not None
     left, right = (area["x"] + area["width"] * share for share in (first, last))
