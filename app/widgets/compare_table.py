@@ -45,7 +45,8 @@ def rows(entries: Sequence[Entry], axis: Axis, focus: Entry) -> pd.DataFrame:
     for each in entries:
         dense, pruned = each.run.dense, each.run.pruned
         row = {
-            "Run": compare.named(each),
+            "Run": f"{each.letter} · {each.baseline}" if each.baseline else each.letter,
+            "Unbeaten": "yes" if each.id in unbeaten else "",
             metric.short: percent(pruned.quality, 2),
             "Against dense, points": in_words(each.change),
             f"Against {focus.letter}, points": DASH if each is focus else in_words(compare.against(each, focus)),
@@ -57,7 +58,7 @@ def rows(entries: Sequence[Entry], axis: Axis, focus: Entry) -> pd.DataFrame:
             "MACs": f"{count(pruned.macs)} ({percent(pruned.macs / dense.macs, 0)})" if dense.macs else count(pruned.macs),
             "Parameters": f"{count(pruned.parameters)} ({percent(pruned.parameters / dense.parameters, 0)})",
             "File": DASH if each.size_bytes is None else count(each.size_bytes, "B"),
-            "Unbeaten": "yes" if each.id in unbeaten else "",
+            "Id": each.id,
         }
         listed.append(row)
     frame = pd.DataFrame(listed)

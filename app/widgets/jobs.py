@@ -23,6 +23,7 @@ DOING = {
     "sense": "Cutting every group alone and measuring what is left",
     "attribute": "Explaining images",
     "distill": "Pruning while distilling",
+    "export": "Handing over: writing every form, opening it again, comparing and timing it",
     "train": "Training",
 }
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import engine
 from app.numbers import count
+from app.widgets.handing import handing
 from app.widgets.measured import before_after
 from cpd.measure.measurement import Measurement
 from cpd.runs.project import Project
@@ -24,6 +25,7 @@ def outcome(project: Project, run: Run) -> None:
         st.subheader("Before and after, both measured on this machine", anchor=False)
         before_after(Measurement.from_dict(result["dense"]), Measurement.from_dict(result["pruned"]), run.id)
         hand_over(project, engine.files(run.id) / result["bundle"], run.id)
+    handing(project, run.id)
 
 
 def hand_over(project: Project, bundle: Path, run_id: str) -> None:

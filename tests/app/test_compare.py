@@ -1,0 +1,205 @@
+"""Compare: places, front, differences and baselines by hand, and the page in every state."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import synthetic
+from finished_runs import finish
+
+from app import compare, state
+from app.charts.compare import Line, overlaid, parallel, trade
+from app.compare import BASELINE, RANDOM, UNIFORM, axes, entry
+from app.widgets.compare_baselines import at_random, uniform
+from app.widgets.compare_choice import from_chart
+from cpd.prune.cost import CostModel
+from cpd.runs.finished import read_finished
+from cpd.runs.store import Store
+from cpd.runs.workspace import database
+
+
+@pytest.fixture
+def three(home, project):
+    """Three runs of a chain that is cut by half: A loses 20 images in 4 ms, B loses 40 in 3 ms, C loses 40 in 5 ms."""
+    record = synthetic.chain()
+    made = project(record, scored=("fisher",))
+    for name, lost, ms in (("a", 20, 4.0), ("b", 40, 3.0), ("c", 40, 5.0)):
+        finish(home, made, record, f"distill-{name}", lost=range(lost), won=range(950, 960), ms=ms)
+    return made, [entry(i, made, read_finished(home / "runs" / f"distill-{name}")) for i, name in enumerate("abc")]
+
+
+def texts(at, *kinds: str) -> str:
+    return "\n".join(str(element.value) for kind in kinds for element in getattr(at, kind))
+
+
+# Numbers -------------------------------------------------------------------------------------------------------------
+
+
+def test_places_and_front_by_hand(three):
+    _, entries = three
+    places, best = compare.places(entries, axes(entries)["ms32"])
+    assert [(place.letter, place.x, place.y) for place in places] == [
+        ("A", 128.0, 0.94), ("B", 96.0, 0.92), ("C", 160.0, 0.92), ("dense", 256.0, 0.95),
+    ]  # fmt: skip
+    assert {places[i].letter for i in best} == {"A", "B", "dense"}
+    assert places[0].x_range == pytest.approx((0.9 * 128, 1.2 * 128))
+    # Wilson: centre (p + z2/2n) / (1 + z2/n), p = 0.94, n = 1000
+    assert places[0].y_range == pytest.approx((0.9235, 0.9531), abs=2e-4)
+    share, _ = compare.places(entries, axes(entries)["time1"])
+    assert [place.x for place in share] == pytest.approx([0.5, 0.375, 0.625, 1.0])
+    macs, best = compare.places(entries, axes(entries)["macs"])
+    assert macs[0].x == synthetic.macs_by_hand((4, 8, 8, 16))
+    assert {macs[i].letter for i in best} == {"A", "dense"}
+
+
+def test_two_runs_are_compared_image_by_image(three):
+    _, entries = three
+    change = compare.against(entries[1], entries[0])
+    assert change is not None
+    assert change.value == pytest.approx(-0.02)  # images 20 to 39 and no other
+    # Agresti and Min: (0 - 20)/1002 -+ 1.96 sqrt(21 - 400/1002)/1002
+    assert (change.low, change.high) == pytest.approx((-0.02885, -0.01108), abs=2e-5)
+    apart = compare.settings_apart(entries)
+    assert apart == {}
+
+
+def test_curves_over_what_is_left(three):
+    _, entries = three
+    assert compare.over_steps(entries[0].run) == ([0.0, 5.0, 10.0], [0.95, 0.9, 0.94])
+    assert compare.over_cost(entries[0].run) == ([1.0, 0.5, 0.5], [0.95, 0.9, 0.94])
+
+
+def test_side_by_side(three, home):
+    made, entries = three
+    finish(home, made, synthetic.chain(), "distill-d", ratio=0.75)
+    entries = [*entries[:1], entry(1, made, read_finished(home / "runs" / "distill-d"))]
+    names, rows, apart = compare.kept_shares(entries)
+    assert (names, apart) == (["stage0.conv0", "stage0.conv1", "stage1.conv0", "stage1.conv1"], 4)
+    assert rows == [[0.5] * 4, [0.25] * 4]
+    columns, values = compare.quantities(entries)
+    assert columns[0] == "Accuracy"
+    assert dict(zip(columns, values[0], strict=True))["Latency, batch 1"] == 0.5
+
+
+def test_charts_draw_what_they_are_given(three):
+    _, entries = three
+    axis = axes(entries)["ms32"]
+    places, best = compare.places(entries, axis)
+    fig = trade(places, best, axis, "Accuracy", "distill-b")
+    front = fig.data[0]
+    assert (list(front.x), list(front.y)) == ([96.0, 128.0, 256.0], [0.92, 0.94, 0.95])
+    assert front.line.shape == "hv"  # between two models there is none
+    marked = [trace.customdata[0][0] for trace in fig.data[1:] if trace.marker.line.width == 3]
+    assert marked == ["distill-b"]
+    assert fig.data[1].error_y.arrayminus[0] == pytest.approx(0.94 - 0.9235, abs=2e-4)
+    line = Line("x", "A", "#7A68D8", [1.0, 0.5], [0.9, 0.8])
+    assert overlaid([line], [0.95], "Share", "Accuracy", shares=True).layout.xaxis.autorange == "reversed"
+    assert [trace.name for trace in parallel(["a", "b"], [line], "Kept").data] == ["dense", "A"]
+    for empty in (trade([], set(), axis, "Accuracy"), overlaid([], [], "x", "y"), parallel([], [], "y")):
+        assert len(empty.data) == 0
+        assert len(empty.layout.annotations) == 1
+
+
+def test_baselines_keep_the_same_macs(three):
+    made, entries = three
+    record = synthetic.chain()
+    comb = state.Combed(record, CostModel(record))
+    tables = {"fisher": synthetic.table(record, "fisher", 0)}
+    wanted = comb.cost.price(entries[0].run.plan.keep).macs
+    even = uniform(entries[0], comb, tables)
+    assert comb.cost.price(even.keep).macs == wanted  # half of every group is what the run itself keeps
+    for row in even.groups:
+        scores = np.asarray(tables["fisher"].groups[row.group])
+        assert min(scores[list(row.keep)]) >= max(np.delete(scores, list(row.keep)))
+    any_ = at_random(entries[0], comb, tables)
+    assert comb.cost.price(any_.keep).macs == wanted
+    assert any_.keep != even.keep
+    assert any_.criterion == "random"
+
+
+# The page ------------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_to_compare_yet(open_page, project):
+    at = open_page("compare", project=project().id)
+    assert not at.exception
+    assert "Nothing to compare yet" in texts(at, "markdown")
+
+
+def test_the_page_follows_the_address(open_page, three):
+    made, _ = three
+    at = open_page("compare", project=made.id, runs="distill-b,distill-a", run="distill-a", axis="macs")
+    assert not at.exception
+    table = at.dataframe[0].value
+    assert list(table["Run"]) == ["A", "B"]
+    assert list(table["Id"]) == ["distill-b", "distill-a"]
+    assert list(table["top-1"]) == ["92.00 %", "94.00 %"]
+    assert list(table["Against B, points"]) == ["−2.0 (−2.9 to −1.1)", "–"]
+    assert list(table["Unbeaten"]) == ["", "yes"]
+    assert table["Latency, batch 1"][0] == "3.00 ms (2.67×)"
+    assert at.metric[0].value == "94.00 %"
+    assert "**30 images** of 1,000 get another answer (3.0 %): 20 from right to wrong, 10 from wrong to right." in texts(at, "markdown")
+    assert "pruned :orange[cow] 60 %" in texts(at, "caption")
+    confusions = at.dataframe[1].value
+    assert confusions.to_dict("records") == [{"Is": "cat", "Taken for": "cow", "Dense": 0, "Pruned": 20, "More": 20}]
+
+
+def test_names_from_data_stay_text(open_page, three):
+    made, _ = three
+    at = open_page("compare", project=made.id, runs="distill-a", run="distill-a")
+    at.session_state["compare.way.distill-a"] = "wrong to right"
+    at.run()
+    assert "dense :orange[do\\*g] 90 %" in texts(at, "caption")
+    assert "One run so far" in texts(at, "info")
+
+
+def test_a_point_that_is_clicked_is_looked_at(monkeypatch):
+    chosen = {}
+    monkeypatch.setattr("app.widgets.compare_choice.look_at", lambda run: chosen.update(run=run))
+
+    class Picked:
+        def __init__(self, *points):
+            self.selection = type("Selection", (), {"points": points})
+
+    for points, run in (
+        ([{"customdata": ["distill-b"]}], "distill-b"),
+        ([{"customdata": [""]}, {"customdata": ["distill-c"]}], "distill-c"),
+        ([], "distill-c"),
+    ):
+        monkeypatch.setattr("app.widgets.compare_choice.st.session_state", {"chart": Picked(*points)})
+        from_chart("chart")
+        assert chosen["run"] == run
+
+
+def test_damage_is_said_and_the_others_are_compared(open_page, three, home):
+    made, _ = three
+    (home / "runs" / "distill-b" / "answers.npz").write_bytes(b"no archive")
+    (home / "runs" / "distill-c" / "result.json").write_text("{}")
+    at = open_page("compare", project=made.id, runs="distill-a,distill-b,distill-c,distill-gone")
+    assert not at.exception
+    assert "lacks dense" in texts(at, "error")
+    assert "cannot read the answers" in texts(at, "error")
+    assert "distill\\-gone" in texts(at, "warning")
+    assert at.metric[0].value == "94.00 %"
+
+
+@pytest.mark.parametrize("kind", [UNIFORM, RANDOM])
+def test_a_baseline_is_queued_with_the_settings_of_the_run(open_page, three, home: Path, kind):
+    made, entries = three
+    at = open_page("compare", project=made.id, run="distill-a")
+    at.button(key=f"compare.add.{kind}.distill-a").click().run()
+    assert not at.exception
+    queued = next(run for run in Store(database(home)).list_runs(made.id, ("distill",)) if run.state == "queued")
+    assert queued.spec.options[BASELINE] == {"of": "distill-a", "kind": kind}
+    assert queued.spec.options["target"] is None
+    assert [len(row["keep"]) for row in queued.spec.options["plan"]["groups"]] == [4, 8, 8, 16]
+    assert queued.id in texts(at, "success")
+    at = open_page("compare", project=made.id, run="distill-a")
+    assert at.button(key=f"compare.add.{kind}.distill-a").disabled
+    from cpd.runs.subject import train_settings
+
+    train_settings(queued.spec)  # the worker takes it
+    json.dumps(queued.spec.to_dict())
