@@ -9,7 +9,7 @@ from typing import Any
 
 from cpd.cli import options, training
 from cpd.cli.measure_command import as_columns
-from cpd.errors import PlanError, StorageError
+from cpd.errors import PlanError, RunError, StorageError
 from cpd.measure.measurement import Measurement
 from cpd.prune.plan import Plan
 
@@ -27,6 +27,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out", metavar="DIR", required=True, help="folder of the run: checkpoints, log, the pruned model"
     )
+    taught = parser.add_argument_group("teacher", "what to distil from; the dense model where none is named")
+    taught.add_argument(
+        "--teacher", metavar="SPEC", default="", help="another network, for losses of its answers alone"
+    )
+    taught.add_argument("--teacher-weights", metavar="FILE", default="", help="its weights")
+    taught.add_argument(
+        "--teacher-set", metavar="K=V", action="append", default=[], help="argument of its architecture; repeat"
+    )
     options.add_device(parser)
     training.add_settings(parser, pruning=True)
 
@@ -36,11 +44,20 @@ def run(arguments: argparse.Namespace) -> int:
     plan = json.loads(Plan.load(Path(arguments.plan)).to_json()) if arguments.plan else None
     if plan is not None and all(len(row["keep"]) == row["width"] for row in plan["groups"]):
         raise PlanError(f"{arguments.plan}: keeps every unit; there is nothing to prune.")
-    row = training.do("distill", arguments, {"plan": plan, "target": target})
+    row = training.do("distill", arguments, {"plan": plan, "target": target} | _teacher(arguments))
     if row.state != "finished":
         return 1
     print(as_text(Path(arguments.out)))
     return 0
+
+
+def _teacher(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What names the teacher, without what was not given: the same command then means the same run as before."""
+    settings = dict(options.pair(text, "--teacher-set") for text in arguments.teacher_set)
+    given = {"teacher": arguments.teacher, "teacher_weights": arguments.teacher_weights, "teacher_settings": settings}
+    if not arguments.teacher and (arguments.teacher_weights or settings):
+        raise RunError("--teacher-weights and --teacher-set belong to a --teacher SPEC; name one.")
+    return {name: value for name, value in given.items() if value}
 
 
 def as_text(folder: Path) -> str:

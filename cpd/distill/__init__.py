@@ -7,6 +7,7 @@ student.py     the network that shrinks, with its optimizer's and its average's 
 optimizer.py   timm's optimizers and schedules, in steps
 losses/        one a file, by name
 features.py    the activations that the feature loss compares
+teacher.py     a teacher of another architecture
 engine.py      device, precision, processes
 watch.py       accuracy, latency and size during a run
 meter.py       means of losses between two log lines

@@ -13,6 +13,7 @@ from cpd.distill.meter import Meter
 from cpd.distill.optimizer import set_rate
 from cpd.distill.settings import TrainSettings
 from cpd.distill.student import Student
+from cpd.distill.teacher import fitted_to
 from cpd.importance.accumulate import Accumulator
 from cpd.importance.registry import CRITERIA
 from cpd.tasks.task import Batch, Task
@@ -67,7 +68,7 @@ class Lesson:
                     assert self.teacher is not None
                     with torch.no_grad():
                         teacher = self.teacher(x)
-        taught = None if teacher is None else teacher.float()
+        taught = None if teacher is None else fitted_to(teacher.float(), outputs)
         seen = Seen(outputs.float(), taught, y, self.task.loss, self.settings.temperature, pairs)
         return {name: LOSSES[name].load()(seen) for name in self.terms}
 

@@ -31,6 +31,7 @@ from cpd.distill.state import (
     student_state,
 )
 from cpd.distill.student import Student
+from cpd.distill.teacher import check_losses, digest
 from cpd.distill.watch import Watch
 from cpd.errors import Diverged, PlanError, RunError
 from cpd.prune.plan import Plan
@@ -136,13 +137,17 @@ class _Run:
             self.teacher = copy.deepcopy(teaches).eval().requires_grad_(False).to(self.engine.device)
         self.taps: Taps | None = None
         if any(LOSSES[name].needs_features for name in loss_terms(settings, self.teacher is not None)):
-            if comb is None or self.shrink is None or teaches is not model:
+            if teaches is not model:
+                check_losses(settings)
+            if comb is None or self.shrink is None:
                 raise PlanError(
                     "losses that compare features need a pruned network and its own dense one; set their weights to 0 here."
                 )
             self.taps = Taps(comb, model, self.engine.device)
         self.lesson = Lesson(task, settings, self.engine, self.teacher, self.taps)
-        goal = {"target": dict(target or {}), "plan": plan.to_json() if plan else "", "begin": begin}
+        goal: dict[str, Any] = {"target": dict(target or {}), "plan": plan.to_json() if plan else "", "begin": begin}
+        if teacher is not None:
+            goal["teacher"] = digest(teacher)
         self.identity = hashlib.sha256(json.dumps([settings.to_dict(), goal], sort_keys=True).encode()).hexdigest()
         self.step = 0
         self.pending = False  # a checkpoint from just before the cut of its step

@@ -83,7 +83,7 @@ def method(run: FinishedRun) -> Table:
     rows = [
         ("Comb", f"dependency groups from the traced graph. {groups}".strip()),
         ("Prune", f"structured removal, units ranked by {run.plan.criterion or 'their position'}; {len(cuts)} cuts during training"),
-        ("Distil", f"from the dense model while pruning; losses: {mix}" if mix else "from the dense model while pruning"),
+        ("Distil", f"from {options.get('teacher') or 'the dense model'} while pruning{f'; losses: {mix}' if mix else ''}"),
         ("Target", ", ".join(f"{name} {value:g}" for name, value in run.plan.target.items()) or "widths set group by group"),
         ("Shortfall", run.plan.shortfall),
         ("Recommendation", f"a loss above {loss(LARGE_LOSS)}: do not switch; less than {WORTHWHILE:g} times as fast: for the size only; "

@@ -98,6 +98,12 @@ def command(run: FinishedRun) -> str:
         elif name in default and name not in ("losses", "seed", "device") and value != default[name]:
             flag = name.replace("_", "-")
             words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    if spec.options.get("teacher"):
+        words += ["--teacher", _public(spec.options["teacher"])]
+        weights = spec.options.get("teacher_weights")
+        words += ["--teacher-weights", Path(weights).name] if weights else []
+        for name, value in (spec.options.get("teacher_settings") or {}).items():
+            words += ["--teacher-set", f"{name}={value}"]
     words += ["--seed", str(spec.seed), "--out", "runs/again"]
     return shlex.join(words)
 
@@ -115,11 +121,12 @@ def _public(name: str) -> str:
 def _cut(run: FinishedRun) -> tuple[str, ...]:
     rows = run.plan.groups
     cut = [row for row in rows if row.granted]
+    taught = str(run.spec.options.get("teacher") or "")
     lines = [
         f"{len(cut)} of {len(rows)} groups of channels, heads or hidden units lost units: "
         f"{sum(row.width - len(row.keep) for row in cut):,} of {sum(row.width for row in rows):,} units.",
         f"Units were ranked by the criterion {run.plan.criterion}." if run.plan.criterion else "",
-        f"Trained for {int(run.result['steps']):,} steps with the dense model as teacher."
+        f"Trained for {int(run.result['steps']):,} steps with {_public(taught) if taught else 'the dense model'} as teacher."
         if "steps" in run.result
         else "",
         f"Target not met: {run.plan.shortfall}" if run.plan.shortfall else "",

@@ -109,4 +109,6 @@ class RunSpec:
             return text
 
         weights = anchor(self.weights) if self.weights else ""
-        return replace(self, model=anchor(self.model), weights=weights, data=anchor(self.data))
+        named = {name: anchor(self.options[name]) for name in ("teacher", "teacher_weights") if self.options.get(name)}
+        options = {**self.options, **named}
+        return replace(self, model=anchor(self.model), weights=weights, data=anchor(self.data), options=options)

@@ -28,6 +28,9 @@ BESIDE_SETTINGS = (
     "pretrained",
     "begin",
     "baseline",
+    "teacher",
+    "teacher_weights",
+    "teacher_settings",
 )  # options that say what, not how
 
 

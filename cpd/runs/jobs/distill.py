@@ -1,4 +1,4 @@
-"""Prune while distilling from the dense model, then measure before and after: bundle/model.safetensors, result.json."""
+"""Prune while distilling from the dense model or a named one, then measure before and after: bundle/model.safetensors, result.json."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ from cpd.prune.plan import Plan
 from cpd.runs.context import RunContext
 from cpd.runs.finished import ANSWERS
 from cpd.runs.subject import begin_step, load_comb, load_data, load_subject, train_settings
+from cpd.runs.teacher import load_teacher
 
 
 def run(context: RunContext) -> None:
     """Options: the fields of cpd.distill.settings.TrainSettings; plan (a plan's JSON object) or target ({"macs": 0.25});
-    batches ([1, 32]) of the latency at the end."""
+    batches ([1, 32]) of the latency at the end; teacher (SPEC), teacher_weights, teacher_settings of another network to
+    distil from than the dense model."""
+    from cpd.distill.teacher import check_losses
     from cpd.distill.trainer import train
     from cpd.measure import measure_all
     from cpd.measure.answering import answers
@@ -29,13 +32,18 @@ def run(context: RunContext) -> None:
     target = spec.options.get("target") or None
     if (plan is None) == (target is None):
         raise RunError('pruning needs either a plan or a target such as {"macs": 0.25}, and not both.')
+    if spec.options.get("teacher"):
+        check_losses(settings)
+    elif spec.options.get("teacher_weights") or spec.options.get("teacher_settings"):
+        raise RunError("weights or settings of a teacher are given and no teacher; name its architecture.")
     model, inputs = load_subject(spec)
     comb = load_comb(context, model, inputs)
     if plan is not None:
         plan.check(comb)
     context.check_stop()
     task = load_data(context, inputs, context.watch_stop)
-    trained = train(model, inputs, task, settings, context, comb, plan, target, begin=begin_step(spec))
+    teacher = load_teacher(spec, inputs, task)
+    trained = train(model, inputs, task, settings, context, comb, plan, target, teacher, begin=begin_step(spec))
     if not trained.finished:
         return
     if trained.plan is None:
