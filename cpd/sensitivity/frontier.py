@@ -26,12 +26,14 @@ class Passage:
         position: how many operators of the dense network lie behind `values`.
         values: what the rest of the network reads.
         beyond: values that lie further on but are the dense network's too, for the group at hand.
+        size: bytes of both, without the images.
     """
 
     images: Tensor
     position: int = 0
     values: Values = field(default_factory=dict)
     beyond: Values = field(default_factory=dict)
+    size: int = 0
 
 
 class Frontier:
@@ -59,9 +61,12 @@ class Frontier:
         """Back to the images."""
         for passage in self.passages:
             passage.position, passage.values, passage.beyond = 0, self._dense.given(passage.images), {}
+            passage.size = 0
+        self._kept = 0
+        self._settled: set[int] = set()  # passages that are where `advance` wants them
 
     def advance(self, splits: Sequence[Split]) -> None:
-        """Move every passage to where the first of the cut networks leaves the dense one."""
+        """Let every passage move to where the first of the cut networks leaves the dense one, once it is asked for."""
         self._to = min((each.first for each in splits), default=0)
         if self._to < max((passage.position for passage in self.passages), default=0):
             self.restart()
@@ -70,15 +75,7 @@ class Frontier:
         self._keep = self._dense.read_later(self._to) | before
         self._ahead = wanted - before
         self._further = self._leading_to(self._ahead)
-        left = self._room
-        for passage in self.passages:
-            passage.beyond = {}
-            if left > 0:
-                values, beyond = self._arrived(passage)
-                size = _bytes([*values.values(), *beyond.values()], passage.images)
-                if size <= left:
-                    passage.position, passage.values, passage.beyond = self._to, values, beyond
-            left -= _bytes([*passage.values.values(), *passage.beyond.values()], passage.images)
+        self._settled.clear()
 
     def outputs(self, each: Split, number: int, norm: Norm | None = None) -> Any:
         """What one of the cut networks returns for the passage with this number.
@@ -86,10 +83,7 @@ class Frontier:
         Args:
             norm: what its own batch norms do; None for what they do in evaluation.
         """
-        passage = self.passages[number]
-        values, beyond = passage.values, passage.beyond
-        if passage.position != self._to or not all(node in beyond for node in self._ahead):
-            values, beyond = self._arrived(passage)
+        values, beyond = self._settle(number)
         start: Values = {}
         for node, source in each.shared.items():
             start[node] = beyond[source] if source in beyond else values[source]
@@ -100,6 +94,19 @@ class Frontier:
         dense = self._dense
         values = dense.given(self.passages[number].images)
         return dense.result(dense.run(_operators(dense.nodes), values, norm, dense.output.all_input_nodes))
+
+    def _settle(self, number: int) -> tuple[Values, Values]:
+        """The values of one passage at the place that `advance` chose; kept there where there is room."""
+        passage = self.passages[number]
+        if number in self._settled:
+            return passage.values, passage.beyond
+        values, beyond = self._arrived(passage)
+        size = _bytes([*values.values(), *beyond.values()], passage.images)
+        if self._kept - passage.size + size <= self._room:
+            self._kept += size - passage.size
+            passage.position, passage.values, passage.beyond, passage.size = self._to, values, beyond, size
+            self._settled.add(number)
+        return values, beyond
 
     def _arrived(self, passage: Passage) -> tuple[Values, Values]:
         """The values at the place that `advance` chose and those beyond; the passage itself stays where it is."""

@@ -1,11 +1,15 @@
 """What a network's metric is, from as few images as say it well enough.
 
-Two networks are compared on the same images, which is far sharper than comparing two shares: most images get the same
-answer from both. With the dense network known on all N images and a cut one on n of them,
+The dense network is known on all N images, a cut one on n of them, and what the dense one says of an image tells much
+of what a cut one will say:
 
-    value = dense on all N + (cut - dense) on n            (a difference estimator; Cochran 1977, section 7.2)
+- accuracy: images are put into strata by the dense network's margin (score of the true class over the best other one).
+  Far from zero nearly all answers stay what they were, so a stratum needs few images; the share of right answers is the
+  strata's, weighted by their sizes (post-stratification; Cochran 1977, section 5A.9).
+- any other metric: the dense network's value on all images, plus the difference between the two networks on the first n
+  (a difference estimator; Cochran 1977, section 7.2).
 
-and what is left out costs the variance of the difference alone: Var(cut - dense) (1/n - 1/N).
+Either is exact once n = N.
 """
 
 from __future__ import annotations
@@ -21,6 +25,8 @@ from torch import Tensor
 from cpd.errors import DataError
 from cpd.sensitivity.interval import FloatArray, Z, jackknife, wilson
 from cpd.tasks.task import Task
+
+_STRATA = 10
 
 
 @dataclass(frozen=True)
@@ -43,25 +49,51 @@ class Top1:
     """Accuracy: every image is right or wrong, and intervals are Wilson's."""
 
     def rows(self, outputs: Tensor, targets: Tensor) -> FloatArray:
-        """(images, 1): 1 where the answer is right."""
-        right = (outputs.argmax(1) == targets.to(outputs.device)).double().cpu().numpy()
-        return np.asarray(right, np.float64).reshape(-1, 1)
+        """(images, 2): 1 where the answer is right, and the margin of the true class."""
+        scores, truth = outputs.double().cpu(), targets.cpu().reshape(-1, 1)
+        others = scores.scatter(1, truth, -math.inf).amax(1)
+        margin = torch.nan_to_num(scores.gather(1, truth)[:, 0] - others)
+        right = scores.argmax(1) == truth[:, 0]
+        return np.stack([right.double().numpy(), margin.numpy()], 1)
 
     def verdict(self, dense: FloatArray, cut: FloatArray) -> Verdict:
         """From the rows of the dense network on all images and of the cut one on the first of them."""
         total, count = len(dense), len(cut)
-        before, after = dense[:count, 0], cut[:count, 0]
-        apart = after - before
-        value = float(np.clip(dense.mean() + apart.mean(), 0, 1)) if count < total else float(after.mean())
-        # One more disagreement either way than was seen: without, none among the first few images would mean certainty.
-        lost, won = (apart < 0).sum() + 1, (apart > 0).sum() + 1
-        varies = (lost + won) / (count + 2) - ((lost - won) / (count + 2)) ** 2
-        spare = varies * (1 / count - 1 / total)
+        right = cut[:, 0]
+        apart = right - dense[:count, 0]
+        # Half a disagreement more either way than was seen (Jeffreys' prior): else none so far would mean certainty.
+        lost, won = (apart < 0).sum() + 0.5, (apart > 0).sum() + 0.5
+        varies = (lost + won) / (count + 1) - ((lost - won) / (count + 1)) ** 2
+        value, spare = float(right.mean()), 0.0
+        if count < total:
+            value, spare = _stratified(dense[:, 1], right)
         # Wilson's interval for as many images as would give this variance: exactly `total` when all were evaluated.
         own = value * (1 - value)
         alike = own / (own / total + spare) if own > 0 else float(count)
         low, high = wilson(value, alike)
         return Verdict(value, low, high, math.sqrt(spare), math.sqrt(varies / count))
+
+
+def _stratified(margin: FloatArray, right: FloatArray) -> tuple[float, float]:
+    """Share of right answers over all images and the variance of this estimate, from the first images' answers.
+
+    Args:
+        margin: (N,) of the dense network on all images.
+        right: (n,) answers of the cut network on the first of them, 0 or 1.
+    """
+    total, count = len(margin), len(right)
+    edges = np.unique([*np.quantile(margin, np.linspace(0, 1, _STRATA + 1)[1:-1]), 0.0])
+    stratum = np.searchsorted(edges, margin, side="right")
+    sizes = np.bincount(stratum, minlength=len(edges) + 1)
+    seen = np.bincount(stratum[:count], minlength=len(sizes))
+    known = np.bincount(stratum[:count], weights=right, minlength=len(sizes))
+    # The half image of Jeffreys' prior is shared out among the strata, or many strata would seem uncertain together.
+    share = (known + 0.5 / _STRATA) / (seen + 1 / _STRATA)
+    weight = sizes / total
+    value = float((weight * np.where(seen > 0, known / np.maximum(seen, 1), right.mean())).sum())
+    left = np.where(sizes > 0, 1 / np.maximum(seen, 1) - np.where(seen > 0, 1 / np.maximum(sizes, 1), 0.0), 0.0)
+    spread = np.where(seen > 0, share * (1 - share), 0.25)
+    return value, float((weight**2 * spread * left).sum())
 
 
 class Additive:

@@ -12,14 +12,18 @@ from torch import Tensor
 from cpd.errors import DataError
 from cpd.tasks.task import Batch, Task
 
-EVALUATED = 64  # images a batch: after each, a scan asks whether more are needed
+EVALUATED = 32  # images a batch: after each, a scan asks whether more are needed
 CALIBRATED = 128  # images a batch of statistics
 
 
 def held_out(
-    task: Task, images: int, seed: int, progress: Callable[[int, int], None] | None = None
+    task: Task,
+    images: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+    size: int = EVALUATED,
 ) -> tuple[Batch, ...]:
-    """`images` of the held-out images, or all of them for 0, as batches in a random order.
+    """`images` of the held-out images, or all of them for 0, as batches of `size` in a random order.
 
     Data sets are often sorted by class: what is evaluated first must stand for the rest.
     """
@@ -28,7 +32,7 @@ def held_out(
     place = {int(index): i for i, index in enumerate(wanted)}
     found: list[tuple[Tensor, Tensor] | None] = [None] * len(wanted)
     start, last = 0, int(wanted.max(initial=-1))
-    for pictures, targets in task.val_batches(EVALUATED):
+    for pictures, targets in task.val_batches(CALIBRATED):
         for i in range(len(targets)):
             if start + i in place:
                 found[place[start + i]] = (pictures[i].clone(), targets[i].clone())
@@ -43,9 +47,7 @@ def held_out(
     batches: list[Batch] = []
     alike: list[tuple[Tensor, Tensor]] = []
     for row in rows:
-        if alike and (
-            len(alike) == EVALUATED or row[0].shape != alike[0][0].shape or row[1].shape != alike[0][1].shape
-        ):
+        if alike and (len(alike) == size or row[0].shape != alike[0][0].shape or row[1].shape != alike[0][1].shape):
             batches.append(_stacked(alike))
             alike = []
         alike.append(row)

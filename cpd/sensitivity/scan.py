@@ -1,9 +1,10 @@
 """The scan: one group after another, cut for real at one width after another, its accuracy and latency measured.
 
-What makes it fast, all of it exact but the second:
+What makes it fast, all of it exact but the second, which says how exact it is:
 - the network before a group is the dense one, so images wait there for every width and for the groups behind
   (frontier.py); batch-norm statistics are taken from images that wait there too;
 - a width gets as many images as its difference to the dense network needs (judge.py), and a group ends at the floor;
+- convolutions get their images channels last, the order that their kernels want;
 - latency is timed for all widths of a group in turn, and once for networks that do the same work on the same shapes.
 """
 
@@ -27,7 +28,7 @@ from cpd.prune.plan import Plan, Scores, uniform_plan
 from cpd.prune.surgery import prune
 from cpd.sensitivity.evaluate import Enough, Evaluator
 from cpd.sensitivity.ladder import Rung, chosen, ladder, tied_family
-from cpd.sensitivity.sample import calibration, held_out
+from cpd.sensitivity.sample import EVALUATED, calibration, held_out
 from cpd.sensitivity.settings import SenseSettings
 from cpd.sensitivity.table import GroupSensitivity, Point, SensitivityTable
 from cpd.sensitivity.timing import Ratio, ratios, shapes_key
@@ -102,7 +103,8 @@ class _Scan:
     ) -> SensitivityTable:
         self.start = time.perf_counter() - (table.seconds if table else 0.0)
         self.report, self.check = report, check
-        known = held_out(self.task, self.settings.images, self.seed)
+        size = EVALUATED if self.device.type == "cpu" else 4 * EVALUATED  # small batches leave accelerators idle
+        known = held_out(self.task, self.settings.images, self.seed, size=size)
         images: tuple[Tensor, ...] = ()
         if live_norms(self.dense):
             images = calibration(self.task, self.settings.calibration, self.seed)
@@ -219,7 +221,6 @@ class _Scan:
             groups={},
             dense_low=found.verdict.low,
             dense_high=found.verdict.high,
-            untouched=found.untouched,
             criterion=settings.criterion,
             floor=found.verdict.value / 2 if settings.floor is None else settings.floor,
             calibration=calibrated,

@@ -32,8 +32,8 @@ class SenseSettings:
 
     ratios: tuple[float, ...] = RATIOS
     images: int = 2048
-    calibration: int = 512
-    tolerance: float = 0.01
+    calibration: int = 256
+    tolerance: float = 0.015
     floor: float | None = None
     criterion: str = "l2"
     score_batches: int = 8

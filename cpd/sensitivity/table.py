@@ -71,7 +71,7 @@ class SensitivityTable:
         seconds: wall time so far.
         done: whether the scan has ended.
         dense_low, dense_high: 90 % interval of `dense`.
-        untouched: the metric of the model as it came, with the statistics it came with.
+        untouched: the metric of the model with the statistics that it came with; None where that was not measured.
         dense_latency_ms: of the dense network, None until it is timed.
         criterion: importance criterion that chose the units.
         floor: metric below which a group is not cut any further.

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binom, binomtest
 
 from cpd.sensitivity.evaluate import Enough
@@ -38,36 +39,42 @@ def test_the_jackknife_of_a_mean_is_its_variance():
 
 
 def test_an_estimate_from_some_images_is_as_far_off_as_it_says():
-    """1000 networks that differ from the dense one on a tenth of 2000 images, each judged on 400 of them."""
+    """1000 networks whose margins are the dense one's and noise of their own, each judged on 400 of 2000 images."""
     dice = np.random.default_rng(2)
-    dense = (dice.random((2000, 1)) < 0.85).astype(float)
+    margin = dice.normal(1.5, 1.5, 2000)
+    dense = np.stack([margin > 0, margin], 1).astype(float)
     errors, claims, plain = [], [], []
     for _ in range(1000):
-        cut = np.where(dice.random((2000, 1)) < 0.1, dice.random((2000, 1)) < 0.5, dense).astype(float)
+        right = (margin + dice.normal(-0.3, 0.7, 2000) > 0).astype(float)
         order = dice.permutation(2000)
-        found = Top1().verdict(dense[order], cut[order[:400]])
-        errors.append(found.value - cut.mean())
-        plain.append(cut[order[:400]].mean() - cut.mean())
+        found = Top1().verdict(dense[order], right[order[:400], None])
+        errors.append(found.value - right.mean())
+        plain.append(right[order[:400]].mean() - right.mean())
         claims.append(found.spare)
     assert np.mean(errors) == pytest.approx(0, abs=1e-3)
     assert np.mean(claims) == pytest.approx(np.std(errors), rel=0.1)
     assert np.mean(np.abs(errors) <= Z * np.array(claims)) == pytest.approx(0.9, abs=0.03)
-    assert np.std(errors) < 0.75 * np.std(plain)
+    assert np.std(errors) < 0.7 * np.std(plain)
+
+
+def test_rows_hold_the_answer_and_the_margin():
+    outputs = torch.tensor([[3.0, 1.0, 0.0], [0.0, 1.0, 4.0]])
+    assert Top1().rows(outputs, torch.tensor([0, 1])).tolist() == [[1.0, 2.0], [0.0, -3.0]]
 
 
 def test_all_images_leave_nothing_open():
-    dense = np.repeat([[1.0], [0.0]], [80, 20], axis=0)
+    dense = np.repeat([[1.0, 2.0], [0.0, -1.0]], [80, 20], axis=0)
     cut = np.repeat([[1.0], [0.0]], [70, 30], axis=0)
     found = Top1().verdict(dense, cut)
     assert (found.value, found.spare) == (0.7, 0.0)
     assert (found.low, found.high) == pytest.approx(wilson(0.7, 100))
-    # 10 images lost and none won of 100, and one more of either kind assumed: (11 + 1) / 102 - (10 / 102)^2
-    assert found.deviation == pytest.approx(math.sqrt((12 / 102 - (10 / 102) ** 2) / 100))
+    # 10 images lost and none won of 100, and half a one more of either kind assumed: (10.5 + 0.5) / 101 - (10 / 101)^2
+    assert found.deviation == pytest.approx(math.sqrt((11 / 101 - (10 / 101) ** 2) / 100))
 
 
 def test_agreement_on_the_first_images_is_not_certainty():
-    dense = np.ones((1000, 1))
-    assert Top1().verdict(dense, dense[:50]).spare > 0.02
+    dense = np.stack([np.ones(1000), np.arange(1.0, 1001.0)], 1)
+    assert Top1().verdict(dense, np.ones((50, 1))).spare > 0.008
 
 
 def test_enough_is_a_narrow_interval_a_clear_drop_or_the_floor():

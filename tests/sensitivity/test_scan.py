@@ -66,10 +66,7 @@ def test_the_table_is_that_of_the_plain_loop(net, comb, task, scores, table):
         assert found.tied == group.tied
 
 
-def test_the_dense_network_is_measured_with_and_without_new_statistics(net, comb, task, table):
-    metric = task.metric()
-    metric.update(net(task.images), task.targets)
-    assert table.untouched == pytest.approx(float(metric.compute()))
+def test_the_dense_network_is_measured_with_new_statistics(net, comb, task, table):
     assert table.dense == pytest.approx(plainly(net, comb, task, None, ("stem",), 0.0)[1])
     assert all(group.points[0].value == table.dense for group in table.groups.values())
     assert (table.done, table.images, table.calibration, table.metric) == (True, 600, 96, "top1")
@@ -151,7 +148,7 @@ def test_fewer_images_where_they_say_enough_and_the_truth_within_tolerance(net, 
         for name, group in found.groups.items()
         for mine, full in zip(group.points, table.groups[name].points, strict=True)
     ]
-    assert 256 <= min(images for _, images in apart) < 600
+    assert 128 <= min(images for _, images in apart) < 600
     drops = np.array([abs(table.dense - p.value) for group in table.groups.values() for p in group.points])
     inside = np.abs([off for off, _ in apart]) <= np.maximum(0.03, 0.1 * drops)
     assert inside.mean() >= 0.9
@@ -198,7 +195,7 @@ def test_a_metric_of_another_kind_is_scanned_alike(net, inputs, comb, task, scor
 
 def test_images_are_some_of_all_in_random_order(task):
     batches = held_out(task, 100, seed=3)
-    assert [len(targets) for _, targets in batches] == [64, 36]
+    assert [len(targets) for _, targets in batches] == [32, 32, 32, 4]
     assert batches[0][1].unique().numel() == 5  # the data set is sorted by class
     seen = torch.cat([images for images, _ in batches]).flatten(1)
     where = (seen[:, None] == task.images.flatten(1)).all(-1).nonzero()[:, 1]
