@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from typing import Any
 
 import cpd._torchvision  # noqa: F401  accelerate may import torchvision
@@ -72,6 +73,24 @@ class Engine:
         """What fp16's scaler has multiplied the gradients by."""
         scaler = self.accelerator.scaler
         return float(scaler.get_scale()) if scaler is not None else 1.0
+
+    def sound(self) -> bool:
+        """Whether this step's gradients are numbers. With fp16 now and then they are not: the scaler then leaves the step
+        out and scales less, and nothing may be learned of such gradients. Other precisions have no such steps."""
+        if self.accelerator.scaler is None:
+            return True
+        gradients = [p.grad for p in self.module.parameters() if p.grad is not None]
+        return not gradients or bool(torch.stack([torch.isfinite(g).all() for g in gradients]).all())
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed run needs: fp16's scale and how long it has held; empty in other precisions."""
+        scaler = self.accelerator.scaler
+        return dict(scaler.state_dict()) if scaler is not None else {}
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """What `state` gave, put back; a run that goes on in fp16 from one in another precision begins its own scale."""
+        if self.accelerator.scaler is not None and state:
+            self.accelerator.scaler.load_state_dict(dict(state))
 
     def step(self, clip: float) -> None:
         """Step the optimizer and clear the gradients."""

@@ -49,7 +49,7 @@ class Lesson:
             for name, value in losses.items():
                 meter.add(f"train/loss/{name}", value.detach() / parts)
             meter.add("train/loss", loss.detach() / parts)
-        if totals is not None and CRITERIA[self.settings.criterion].needs_data:
+        if totals is not None and CRITERIA[self.settings.criterion].needs_data and self.engine.sound():
             totals.add(scale=self.engine.gradient_scale())
         self.engine.step(self.settings.clip)
         if student.average is not None:

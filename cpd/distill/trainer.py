@@ -319,6 +319,7 @@ class _Run:
             "pending": self.pending,
             "student": student_state(self.student),
             "random": random_state(),
+            "engine": self.engine.state(),
             "shrink": self.shrink.state() if self.shrink else None,
             "meter": self.meter.state(),
             "best": self.best,
@@ -333,6 +334,7 @@ class _Run:
     def _restore(self, state: dict[str, Any]) -> None:
         self.step = int(state["step"])
         fill_student(self.student, state["student"])
+        self.engine.load(state.get("engine", {}))
         self.teacher_metric = state["teacher"]
         if self.step == self.begin > 0 and state["of"] != self.identity:
             self._take_over()
