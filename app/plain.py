@@ -9,4 +9,4 @@ _MARKS = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:])")
 
 def plain(text: str) -> str:
     """`text` for a markdown element, in one line."""
-    return _MARKS.sub(r"\\\1", " ".join(text.split()))
+    return _MARKS.sub(r"\\\1", re.sub(r"[\r\n]+", " ", text))

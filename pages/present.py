@@ -6,8 +6,9 @@ import streamlit as st
 
 from app import engine, finished, guards, state
 from app.numbers import count, when
+from app.plain import plain
 from app.widgets import chrome
-from app.widgets.told import story
+from app.widgets.told import alone, story
 from cpd.errors import CpdError
 from cpd.report.appendix import appendix
 from cpd.report.page import page
@@ -51,8 +52,9 @@ except CpdError as error:
     st.error(str(error), icon=":material/error:")
     st.stop()
 if state.is_presenting():
-    st.title(told.title, anchor=False)
-    st.caption(told.subtitle)
+    alone()
+    st.title(plain(told.title), anchor=False)
+    st.caption(plain(told.subtitle))
 else:
     by_id = {run.id: run for run in runs}
     st.session_state["present.run"] = shown.id

@@ -160,7 +160,8 @@ def forms_table(found: Handover) -> pd.DataFrame:
                 "Why not": "",
             }
         )
-    return pd.DataFrame(listed)
+    frame = pd.DataFrame(listed)
+    return frame if frame["Why not"].any() else frame.drop(columns="Why not")
 
 
 def mark(form: FormParity) -> str:

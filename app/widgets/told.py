@@ -7,9 +7,23 @@ from typing import Any
 import streamlit as st
 
 from app import palette
+from app.plain import plain
 from cpd.report.story import Number, Step, Story
 
 _TONES = {"gain": "green", "loss": "orange", "plain": ""}
+
+
+# Nothing but the story: Streamlit's own menu and header would be the only controls left.
+_ALONE = """<style>
+[data-testid="stHeader"] { display: none; }
+[data-testid="stMainBlockContainer"] { max-width: 1080px; }
+@media print { [data-testid="stVerticalBlock"] { break-inside: avoid; } }
+</style>"""
+
+
+def alone() -> None:
+    """Leave out whatever surrounds the story, and keep its lines short enough to read."""
+    st.html(_ALONE)
 
 
 def story(told: Story, dark: bool) -> None:
@@ -20,29 +34,29 @@ def story(told: Story, dark: bool) -> None:
 
 
 def _step(number: int, step: Step, dark: bool) -> None:
-    st.caption(f"{number} · {step.title}")
-    st.subheader(step.headline, anchor=False)
+    st.caption(f"{number} · {plain(step.title)}")
+    st.header(plain(step.headline), anchor=False)
     if step.numbers:
         with st.grid(min(4, max(2, len(step.numbers))), gap="small", min_column_width=180):
             for each in step.numbers:
                 _number(each)
     for line in step.text:
-        st.markdown(line)
+        st.markdown(plain(line))
     if step.chart is not None:
         st.plotly_chart(on_screen(step.chart, dark), key=f"told.chart.{number}", config={"displayModeBar": False}, alt=step.caption or step.title)
         if step.caption:
-            st.caption(step.caption)
+            st.caption(plain(step.caption))
 
 
 def _number(number: Number) -> None:
     """A tile; what it means for the reader is in its colour and its words both."""
     colour = _TONES[number.tone]
     with st.container(border=True, height="stretch", gap="xxsmall"):
-        st.caption(number.label, help=number.how or None)
-        value = number.value.replace("$", "\\$")
-        st.markdown(f"### :{colour}[{value}]" if colour else f"### {value}")
+        st.caption(plain(number.label), help=plain(number.how) or None)
+        value = plain(number.value)
+        st.title(f":{colour}[{value}]" if colour else value, anchor=False)
         if number.about:
-            st.caption(number.about)
+            st.caption(plain(number.about))
 
 
 def on_screen(chart: dict[str, Any], dark: bool) -> dict[str, Any]:

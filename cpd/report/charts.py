@@ -109,7 +109,7 @@ def speed(both: Sequence[tuple[Latency, Latency]]) -> Figure:
         value = [row.median_ms / row.batch for row in rows]
         return {
             "type": "bar", "name": name, "x": names, "y": value, "marker": {"color": colour},
-            "text": [f"{v:.2f} ms" for v in value], "textposition": "inside", "insidetextanchor": "start",
+            "text": [f"{v:.2f} ms" for v in value], "textposition": "inside", "insidetextanchor": "start", "textangle": 0,
             "error_y": {"type": "data", "symmetric": False, "thickness": 1.2, "color": LOCKED,
                         "array": [(row.p90_ms - row.median_ms) / row.batch for row in rows],
                         "arrayminus": [(row.median_ms - row.p10_ms) / row.batch for row in rows]},
@@ -121,6 +121,7 @@ def speed(both: Sequence[tuple[Latency, Latency]]) -> Figure:
         "ms per image",
         barmode="group",
         bargap=0.35,
+        uniformtext={"minsize": 11, "mode": "show"},
     )
 
 

@@ -15,7 +15,7 @@ _STYLE = f"""
 * {{ box-sizing: border-box; }}
 body {{ margin: 0; background: {PAPER}; color: {INK}; font: 17px/1.55 system-ui, "Segoe UI", Roboto, sans-serif; }}
 main {{ max-width: 860px; margin: 0 auto; padding: 48px 24px 80px; }}
-h1 {{ font-size: 34px; line-height: 1.2; margin: 0 0 6px; font-weight: 650; }}
+h1 {{ font-size: 34px; line-height: 1.2; margin: 0 0 6px; font-weight: 650; overflow-wrap: anywhere; }}
 h2 {{ font-size: 15px; text-transform: uppercase; letter-spacing: .06em; color: #5B5D6B; margin: 0 0 6px; font-weight: 600; }}
 h3 {{ font-size: 17px; margin: 34px 0 8px; }}
 .lead {{ font-size: 24px; line-height: 1.35; margin: 0 0 20px; font-weight: 600; }}
@@ -31,17 +31,18 @@ section.step {{ padding: 36px 0; border-top: 1px solid {GRID}; }}
 figure {{ margin: 22px 0 0; }} figcaption {{ font-size: 14px; color: #5B5D6B; }}
 table {{ border-collapse: collapse; width: 100%; font-size: 13.5px; }}
 th, td {{ text-align: left; padding: 5px 10px 5px 0; border-bottom: 1px solid {GRID}; vertical-align: top; overflow-wrap: anywhere; }}
-th {{ color: #5B5D6B; font-weight: 600; }}
+th {{ color: #5B5D6B; font-weight: 600; }} th, td:first-child {{ overflow-wrap: break-word; }}
 .scroll {{ overflow-x: auto; }}
 .appendix {{ border-top: 3px solid {KEPT}; margin-top: 40px; padding-top: 26px; }}
 dl.words dt {{ font-weight: 600; }} dl.words dd {{ margin: 0 0 10px; }}
-@media (max-width: 600px) {{ body {{ font-size: 16px; }} h1 {{ font-size: 27px; }} .lead {{ font-size: 20px; }} main {{ padding: 24px 16px 48px; }} }}
+@media (max-width: 600px) {{ body {{ font-size: 16px; }} h1 {{ font-size: 27px; }} .lead {{ font-size: 20px; }} main {{ padding: 24px 16px 48px; }} .scroll table {{ min-width: 560px; }} }}
 @page {{ size: A4; margin: 16mm 15mm; }}
 @media print {{
   body {{ font-size: 11pt; }} main {{ max-width: none; padding: 0; }}
   section.step {{ break-inside: avoid; padding: 6mm 0; }}
+  .numbers {{ grid-template-columns: repeat(auto-fit, minmax(38mm, 1fr)); gap: 3mm; }} .number .value {{ font-size: 16pt; }}
   .number, figure, tr {{ break-inside: avoid; }} .appendix {{ break-before: page; }} h3 {{ break-after: avoid; }}
-  .scroll {{ overflow: visible; }} table {{ font-size: 8.5pt; }}
+  .scroll {{ overflow: visible; }} .scroll table {{ font-size: 8.5pt; min-width: 0; }}
 }}
 """
 
