@@ -31,6 +31,7 @@ _PRUNING = (
     "minimum",
     "max_ratio",
     "temperature",
+    "cache_mb",
 )
 
 

@@ -8,6 +8,7 @@ optimizer.py   timm's optimizers and schedules, in steps
 losses/        one a file, by name
 features.py    the activations that the feature loss compares
 teacher.py     a teacher of another architecture
+cache.py       its answers to images that never change
 engine.py      device, precision, processes
 watch.py       accuracy, latency and size during a run
 meter.py       means of losses between two log lines

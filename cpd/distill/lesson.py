@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from cpd.distill.cache import Cache
 from cpd.distill.engine import Engine
 from cpd.distill.features import Taps
 from cpd.distill.losses import LOSSES
@@ -32,18 +33,31 @@ class Lesson:
     ) -> None:
         self.task, self.settings, self.engine, self.teacher, self.taps = task, settings, engine, teacher, taps
         self.terms = loss_terms(settings, teacher is not None)
-        self._needs_teacher = teacher is not None and any(LOSSES[name].needs_teacher for name in self.terms)
+        self.cache: Cache | None = None
+        self.asks_teacher = teacher is not None and any(LOSSES[name].needs_teacher for name in self.terms)
 
     def learn(
-        self, student: Student, batch: Batch, step: int, scheduler: object, totals: Accumulator | None, meter: Meter
+        self,
+        student: Student,
+        batch: Batch,
+        step: int,
+        scheduler: object,
+        totals: Accumulator | None,
+        meter: Meter,
+        numbers: Tensor | None = None,
     ) -> None:
-        """Optimizer step number `step`, counted from 0; scores are accumulated in `totals` where it is given."""
+        """Optimizer step number `step`, counted from 0; scores are accumulated in `totals` where it is given.
+
+        Args:
+            numbers: of the batch's images, where the cache knows the teacher's answers to them.
+        """
         rate = set_rate(student.optimizer, scheduler, step)
         images, targets = (t.to(self.engine.device, non_blocking=True) for t in batch)
         parts = self.settings.accumulate
-        for number, (x, y) in enumerate(zip(images.chunk(parts), targets.chunk(parts), strict=True)):
+        known = [None] * parts if self.cache is None or numbers is None else self.cache(numbers).chunk(parts)
+        for number, (x, y, taught) in enumerate(zip(images.chunk(parts), targets.chunk(parts), known, strict=True)):
             with self.engine.part(last=number == parts - 1):
-                losses = self._loss(x, y)
+                losses = self._loss(x, y, taught)
                 loss = sum((w * losses[name] for name, w in self.terms.items()), start=x.new_zeros(()))
                 self.engine.backward(loss * (len(y) / len(targets)))
             for name, value in losses.items():
@@ -56,15 +70,14 @@ class Lesson:
             student.average.update(student.module)
         meter.step(len(targets) * self.engine.world, rate)
 
-    def _loss(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
-        teacher: Tensor | None = None
+    def _loss(self, x: Tensor, y: Tensor, teacher: Tensor | None) -> dict[str, Tensor]:
         pairs: tuple[Pair, ...] = ()
         with self.engine.autocast():
             if self.taps is not None:
                 outputs, teacher, pairs = self.taps.see(x)
             else:
                 outputs = self.engine.module(x)
-                if self._needs_teacher:
+                if self.asks_teacher and teacher is None:
                     assert self.teacher is not None
                     with torch.no_grad():
                         teacher = self.teacher(x)

@@ -44,6 +44,8 @@ class TrainSettings:
         augment: whether training images are changed at random, as the task does it.
         losses: weight of every loss by name. Without a teacher only "task" counts, with weight 1.
         temperature: of the soft logits.
+        cache_mb: megabytes that the teacher's answers to the training images may take: where these never change (no
+            augment) and are seen twice or more, it is asked once for each; 0 to ask in every step.
         schedule: "interval" cuts a chunk every `interval` steps, "few-step" cuts four times, "one-shot" once.
         interval: steps between two cuts, 0 for as many cuts as `chunks` spread over the cut phase.
         cut_share: share of the steps in which the network shrinks; the rest is distillation.
@@ -78,6 +80,7 @@ class TrainSettings:
     augment: bool = True
     losses: Mapping[str, float] = field(default_factory=_default_losses)
     temperature: float = 4.0
+    cache_mb: float = 512.0
     schedule: str = "interval"
     interval: int = 0
     cut_share: float = 0.5
@@ -170,7 +173,7 @@ class TrainSettings:
 _POSITIVE: dict[str, float] = {
     "steps": 0, "batch_size": 1, "accumulate": 1, "lr": 0, "weight_decay": 0, "clip": 0, "interval": 0, "chunks": 1,
     "score_batches": 1, "corridor_images": 1, "multiple": 1, "minimum": 1, "evaluate_every": 0, "checkpoint_s": 0, "seed": 0, "temperature": 1e-3,
-    "epochs": 0,
+    "epochs": 0, "cache_mb": 0,
 }  # fmt: skip
 _RANGES: dict[str, tuple[float, float]] = {
     "warmup": (0, 1), "least_lr": (0, 1), "average": (0, 0.99999), "cut_share": (0, 1), "max_ratio": (0, 1),

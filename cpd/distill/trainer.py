@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
+from cpd.distill.cache import Cache
 from cpd.distill.engine import Engine
 from cpd.distill.features import Taps
 from cpd.distill.lesson import Lesson, loss_terms
@@ -35,7 +36,7 @@ from cpd.distill.teacher import check_losses, digest
 from cpd.distill.watch import Watch
 from cpd.errors import Diverged, PlanError, RunError
 from cpd.prune.plan import Plan
-from cpd.tasks.task import Batch, Task
+from cpd.tasks.task import Batch, Numbered, Task
 
 if TYPE_CHECKING:
     from cpd.comb.comb import Comb
@@ -160,17 +161,18 @@ class _Run:
         self._begin(state)
         self._saved_at = start = time.perf_counter()
         before = self.seconds
-        finished = True
+        finished = self._prepare_cache()
         batches = self._batches()
         if self.pending:
             self._cut()
             self._evaluate()
-        while self.step < self.total:
+        while finished and self.step < self.total:
             if self.engine.agree(self.recorder.should_stop()):
                 finished = False
                 break
             totals = self.shrink.totals if self.shrink else None
-            self.lesson.learn(self.student, next(batches), self.step, self.scheduler, totals, self.meter)
+            batch, numbers = next(batches)
+            self.lesson.learn(self.student, batch, self.step, self.scheduler, totals, self.meter, numbers)
             self.step += 1
             self.seconds = before + time.perf_counter() - start
             self._report()
@@ -241,14 +243,36 @@ class _Run:
         if self.shrink:
             self.shrink.follow(self.student, self.step)
 
-    def _batches(self) -> Iterator[Batch]:
-        """Parts of batches, for ever, from the step the run is at; a function of the seed and the step alone."""
+    def _prepare_cache(self) -> bool:
+        """Keep the teacher's answers where that pays; False where the run is told to stop meanwhile.
+
+        Whether it pays is a question of the settings alone, so that a resumed run does as the uninterrupted one.
+        """
+        s, limit = self.settings, int(self.settings.cache_mb * 1e6)
+        again = self.total - self.begin >= 2 * self.per_epoch
+        asked = self.lesson.asks_teacher and self.taps is None
+        if s.augment or not again or not limit or not asked or not isinstance(self.task, Numbered):
+            return True
+        assert self.teacher is not None
+        cache = Cache(self.task, self.task.train_images, limit)
+        finished = cache.fill(self.teacher, self.engine, s.batch_size, self.recorder.should_stop)
+        self.lesson.cache = cache if cache.table is not None else None
+        self.meter.restart_clock()
+        return finished
+
+    def _batches(self) -> Iterator[tuple[Batch, Tensor | None]]:
+        """Parts of batches, for ever, from the step the run is at; a function of the seed and the step alone. With a
+        cache, the numbers of the images, too."""
         s = self.settings
         while True:
             epoch, start = divmod(self.step, self.per_epoch)
-            yield from self.task.train_batches(
-                s.batch_size, s.seed, epoch, start, s.augment, self.engine.rank, self.engine.world
-            )
+            rank, world = self.engine.rank, self.engine.world
+            batches = self.task.train_batches(s.batch_size, s.seed, epoch, start, s.augment, rank, world)
+            if self.lesson.cache is None:
+                yield from ((batch, None) for batch in batches)
+            else:
+                numbers = self.lesson.cache.task.train_numbers(s.batch_size, s.seed, epoch, start, rank, world)
+                yield from zip(batches, numbers, strict=True)
 
     # -- a chance to cut
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -12,6 +12,21 @@ if TYPE_CHECKING:
 
 Batch = tuple[Tensor, Tensor]
 """Images (B, C, H, W) float32, normalised for the model, and targets; both on the CPU."""
+
+
+@runtime_checkable
+class Numbered(Protocol):
+    """A task that can tell which training images it shows; what is learned of one can then be kept. Optional."""
+
+    def train_numbers(
+        self, batch_size: int, seed: int = 0, epoch: int = 0, start: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[Tensor]:
+        """Of every batch that `train_batches` gives for these arguments, the numbers of its images, (B,) int64."""
+        ...
+
+    def train_unchanged(self, batch_size: int) -> Iterator[Tensor]:
+        """Every training image once, in the order of the numbers, as `train_batches` gives it without augmentation."""
+        ...
 
 
 class Task(Protocol):

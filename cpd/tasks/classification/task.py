@@ -74,6 +74,18 @@ class ClassificationTask:
         for index, images in zip(order, self.train.ahead(order, generators), strict=True):
             yield images, self.train.labels[index]
 
+    def train_numbers(
+        self, batch_size: int, seed: int = 0, epoch: int = 0, start: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[Tensor]:
+        """See `cpd.tasks.task.Numbered`."""
+        steps = self.steps(batch_size)
+        return iter(epoch_order(self.train_images, steps, batch_size, seed, epoch, start, False, rank, world)[0])
+
+    def train_unchanged(self, batch_size: int) -> Iterator[Tensor]:
+        """See `cpd.tasks.task.Numbered`."""
+        order = list(torch.arange(self.train_images).split(batch_size))
+        return self.train.ahead(order, [None] * len(order))
+
     def val_batches(self, batch_size: int) -> Iterator[Batch]:
         order = list(torch.arange(self.val_images).split(batch_size))
         for index, images in zip(order, self.val.ahead(order, [None] * len(order)), strict=True):

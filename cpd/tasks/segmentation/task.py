@@ -57,6 +57,18 @@ class SegmentationTask:
         order, generators = epoch_order(self.train_images, steps, batch_size, seed, epoch, start, augment, rank, world)
         return self.train.ahead(order, generators, whole=False)
 
+    def train_numbers(
+        self, batch_size: int, seed: int = 0, epoch: int = 0, start: int = 0, rank: int = 0, world: int = 1
+    ) -> Iterator[Tensor]:
+        """See `cpd.tasks.task.Numbered`."""
+        steps = self.steps(batch_size)
+        return iter(epoch_order(self.train_images, steps, batch_size, seed, epoch, start, False, rank, world)[0])
+
+    def train_unchanged(self, batch_size: int) -> Iterator[Tensor]:
+        """See `cpd.tasks.task.Numbered`."""
+        order = list(torch.arange(self.train_images).split(batch_size))
+        return (images for images, _ in self.train.ahead(order, [None] * len(order), whole=False))
+
     def val_batches(self, batch_size: int) -> Iterator[Batch]:
         order = alike(self.val.sizes, batch_size, self.shape[1] * self.shape[2])
         return self.val.ahead(order, [None] * len(order), whole=True)
