@@ -62,20 +62,29 @@ def handing(project: Project, run_id: str) -> None:
 def _form(project: Project, run_id: str) -> None:
     forms, key = list(FORMATS), f"handing.formats.{run_id}"
     st.pills("Forms", forms, key=key, default=forms, selection_mode="multi", format_func=lambda name: FORMATS[name])
-    compiled = st.toggle(
+    st.toggle(
         "Also time torch.compile",
         key=f"handing.compiled.{run_id}",
         help="Compiles the pruned model here and times it beside the files; needs a C++ compiler and about a minute.",
     )
     chosen = st.session_state.get(key) or []
-    st.button("Make the hand-over", type="primary", icon=":material/inventory_2:", key=f"handing.go.{run_id}", on_click=start,
-              args=(project, run_id, [name for name in forms if name in chosen], compiled), disabled=not chosen)  # fmt: skip
+    st.button(
+        "Make the hand-over",
+        type="primary",
+        icon=":material/inventory_2:",
+        key=f"handing.go.{run_id}",
+        on_click=start,
+        args=(project, run_id),
+        disabled=not chosen,
+    )
 
 
-def start(project: Project, run_id: str, formats: Sequence[str], compiled: bool) -> None:
-    """Queue it, as the callback of the button."""
+def start(project: Project, run_id: str) -> None:
+    """Queue it as the form says now, as the callback of the button."""
+    chosen = st.session_state.get(f"handing.formats.{run_id}") or []
+    formats = [name for name in FORMATS if name in chosen]
     try:
-        engine.submit(project, KIND, {"run": run_id, "formats": list(formats), "compiled": bool(compiled)})
+        engine.submit(project, KIND, {"run": run_id, "formats": formats, "compiled": bool(st.session_state.get(f"handing.compiled.{run_id}"))})
     except CpdError as error:
         st.session_state[ERROR] = str(error)
 

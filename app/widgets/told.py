@@ -16,7 +16,7 @@ _TONES = {"gain": "green", "loss": "orange", "plain": ""}
 # Nothing but the story: Streamlit's own menu and header would be the only controls left.
 _ALONE = """<style>
 [data-testid="stHeader"] { display: none; }
-[data-testid="stMainBlockContainer"] { max-width: 1080px; }
+[data-testid="stMainBlockContainer"] { max-width: 1080px; padding-top: 2rem; }
 @media print { [data-testid="stVerticalBlock"] { break-inside: avoid; } }
 </style>"""
 

@@ -57,7 +57,9 @@ def big(value: float) -> str:
 
 
 def size(parameters: int) -> str:
-    """Bytes of float32 parameters, in MB of a million bytes."""
+    """Bytes of float32 parameters, in MB of a million bytes, or kB of a thousand where that would read 0.0."""
+    if 4 * parameters < 1e5:
+        return f"{4 * parameters / 1e3:.1f}{NBSP}kB"
     return f"{4 * parameters / 1e6:.1f}{NBSP}MB"
 
 
