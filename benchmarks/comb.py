@@ -1,8 +1,9 @@
 """From a module to a pruned module: our time and memory beside Torch-Pruning's, on models that both handle.
 
 Every figure is one fresh process on one thread, in CPU seconds, which other work on the machine does not lengthen:
-imports and building the model are left out, reading it, planning ratio 0.5 of everything and cutting are in. Ours is measured cold (nothing cached) and warm (the trace is on disk). `--growth` draws
-how the cold time grows with the number of operators, resnet18 to resnet152 and vit_tiny to vit_large, untrained.
+imports and building the model are left out, reading it, planning ratio 0.5 of everything and cutting are in. Ours is
+measured cold (nothing cached) and warm (the architecture was combed before: trace and groups are on disk). `--growth`
+draws how the cold time grows with the number of operators, resnet18 to resnet152 and vit_tiny to vit_large, untrained.
 Bars: in the median cold at most 3 times Torch-Pruning's time and warm at most 0.2 times it, growth at most linear in the
 number of operators.
 """
