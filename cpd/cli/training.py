@@ -55,7 +55,7 @@ def add_settings(parser: argparse.ArgumentParser, pruning: bool) -> None:
             metavar="NAME=W",
             action="append",
             default=[],
-            help="weight of a loss; names replace the default mix; repeat",
+            help="weight of a loss, or FROM:TO for one that moves over the run; names replace the default mix; repeat",
         )
     group.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
 
@@ -68,7 +68,10 @@ def chosen_settings(arguments: argparse.Namespace) -> TrainSettings:
     """
     given = {f.name: getattr(arguments, f.name, None) for f in fields(TrainSettings) if f.name not in _PLACED}
     row: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    losses = dict(options.pair(text, "--loss") for text in getattr(arguments, "loss", []))
+    losses = {
+        name: _weight(value)
+        for name, value in (options.pair(text, "--loss") for text in getattr(arguments, "loss", []))
+    }
     if losses:
         row["losses"] = losses
     return TrainSettings.from_dict(row | {"seed": arguments.seed, "device": arguments.device})
@@ -105,6 +108,12 @@ def do(kind: str, arguments: argparse.Namespace, more: Mapping[str, Any]) -> Run
         )
         print(again, file=sys.stderr)
     return row
+
+
+def _weight(value: Any) -> Any:
+    """{"from": 1, "to": 0.2} of "1:0.2"; anything else as it is, for the settings to judge."""
+    first, colon, last = value.partition(":") if isinstance(value, str) else ("", "", "")
+    return {"from": options.literal(first), "to": options.literal(last)} if colon else value
 
 
 class _Watcher:

@@ -5,6 +5,7 @@ recorder.py    what the loop tells the world, and what it asks
 schedule.py    when to cut, and what (no torch)
 student.py     the network that shrinks, with its optimizer's and its average's state
 optimizer.py   timm's optimizers and schedules, in steps
+weights.py     what each loss counts, over the run
 losses/        one a file, by name
 features.py    the activations that the feature loss compares
 teacher.py     a teacher of another architecture

@@ -15,6 +15,7 @@ from cpd.distill.optimizer import set_rate
 from cpd.distill.settings import TrainSettings
 from cpd.distill.student import Student
 from cpd.distill.teacher import fitted_to
+from cpd.distill.weights import Weight
 from cpd.importance.accumulate import Accumulator
 from cpd.importance.registry import CRITERIA
 from cpd.tasks.task import Batch, Task
@@ -24,13 +25,21 @@ class Lesson:
     """A batch in parts, every loss by its weight, and a step of the optimizer.
 
     Args:
+        total: steps of the run, over which weights may move.
         teacher: frozen, on the engine's device; None where only the task's loss counts.
         taps: what compares features; None where no loss does.
     """
 
     def __init__(
-        self, task: Task, settings: TrainSettings, engine: Engine, teacher: nn.Module | None, taps: Taps | None
+        self,
+        task: Task,
+        settings: TrainSettings,
+        engine: Engine,
+        teacher: nn.Module | None,
+        taps: Taps | None,
+        total: int,
     ) -> None:
+        self.total = total
         self.task, self.settings, self.engine, self.teacher, self.taps = task, settings, engine, teacher, taps
         self.terms = loss_terms(settings, teacher is not None)
         self.cache: Cache | None = None
@@ -54,11 +63,12 @@ class Lesson:
         rate = set_rate(student.optimizer, scheduler, step)
         images, targets = (t.to(self.engine.device, non_blocking=True) for t in batch)
         parts = self.settings.accumulate
+        weights = {name: weight.at(step, self.total) for name, weight in self.terms.items()}
         known = [None] * parts if self.cache is None or numbers is None else self.cache(numbers).chunk(parts)
         for number, (x, y, taught) in enumerate(zip(images.chunk(parts), targets.chunk(parts), known, strict=True)):
             with self.engine.part(last=number == parts - 1):
                 losses = self._loss(x, y, taught)
-                loss = sum((w * losses[name] for name, w in self.terms.items()), start=x.new_zeros(()))
+                loss = sum((w * losses[name] for name, w in weights.items()), start=x.new_zeros(()))
                 self.engine.backward(loss * (len(y) / len(targets)))
             for name, value in losses.items():
                 meter.add(f"train/loss/{name}", value.detach() / parts)
@@ -86,8 +96,6 @@ class Lesson:
         return {name: LOSSES[name].load()(seen) for name in self.terms}
 
 
-def loss_terms(settings: TrainSettings, taught: bool) -> dict[str, float]:
+def loss_terms(settings: TrainSettings, taught: bool) -> dict[str, Weight]:
     """The weight of every loss that counts; without a teacher that is the task's alone."""
-    if not taught:
-        return {"task": 1.0}
-    return {name: weight for name, weight in settings.losses.items() if weight > 0}
+    return settings.weights if taught else {"task": Weight(1.0, 1.0)}

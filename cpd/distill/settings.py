@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from cpd.distill.losses import LOSSES
+from cpd.distill.weights import Weight
 from cpd.errors import RunError
 from cpd.importance.registry import CRITERIA
 from cpd.prune.plan import Constraints
@@ -19,7 +20,7 @@ _EVALUATIONS = 20  # over a run, where no interval is given
 _EVENTS = {"few-step": 4, "one-shot": 1}
 
 
-def _default_losses() -> dict[str, float]:
+def _default_losses() -> dict[str, float | Mapping[str, float]]:
     return {"task": 0.5, "soft_logits": 1.0}
 
 
@@ -42,7 +43,8 @@ class TrainSettings:
         average: decay of the weights' moving average, 0 for none; with one, the average is what is evaluated and
             handed over.
         augment: whether training images are changed at random, as the task does it.
-        losses: weight of every loss by name. Without a teacher only "task" counts, with weight 1.
+        losses: weight of every loss by name, or {"from": 1.0, "to": 0.2} for one that moves over the run, or between the
+            shares "begin" and "end" of it. Without a teacher only "task" counts, with weight 1.
         temperature: of the soft logits.
         cache_mb: megabytes that the teacher's answers to the training images may take: where these never change (no
             augment) and are seen twice or more, it is asked once for each; 0 to ask in every step.
@@ -78,7 +80,7 @@ class TrainSettings:
     scheduler: str = "cosine"
     average: float = 0.0
     augment: bool = True
-    losses: Mapping[str, float] = field(default_factory=_default_losses)
+    losses: Mapping[str, float | Mapping[str, float]] = field(default_factory=_default_losses)
     temperature: float = 4.0
     cache_mb: float = 512.0
     schedule: str = "interval"
@@ -117,8 +119,14 @@ class TrainSettings:
         unknown = [name for name in self.losses if name not in LOSSES]
         if unknown:
             raise RunError(f"no loss is called {unknown[0]!r}; there are {', '.join(LOSSES)}.")
-        if not any(self.losses.values()) or any(not _is_number(w) or w < 0 for w in self.losses.values()):
+        if not self.weights:
             raise RunError(f"losses {dict(self.losses)}: weights are 0 or more, and one is above 0.")
+
+    @property
+    def weights(self) -> dict[str, Weight]:
+        """Of the losses that count at any time."""
+        found = {name: Weight.of(name, value) for name, value in self.losses.items()}
+        return {name: weight for name, weight in found.items() if weight.counts}
 
     @property
     def constraints(self) -> Constraints:
@@ -154,7 +162,8 @@ class TrainSettings:
         return list(range(last + gap, limit + 1, gap)) or [min(total, last + gap)]
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"losses": dict(self.losses)}
+        losses = {name: dict(value) if isinstance(value, Mapping) else value for name, value in self.losses.items()}
+        return asdict(self) | {"losses": losses}
 
     @staticmethod
     def from_dict(row: Mapping[str, Any]) -> TrainSettings:

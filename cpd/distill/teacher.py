@@ -45,7 +45,7 @@ def check_losses(settings: TrainSettings) -> None:
     Raises:
         PlanError: naming them.
     """
-    compared = [name for name, weight in settings.losses.items() if weight and LOSSES[name].needs_features]
+    compared = [name for name in settings.weights if LOSSES[name].needs_features]
     if compared:
         fit = ", ".join(name for name, entry in LOSSES.items() if not entry.needs_features)
         raise PlanError(

@@ -145,7 +145,7 @@ class _Run:
                     "losses that compare features need a pruned network and its own dense one; set their weights to 0 here."
                 )
             self.taps = Taps(comb, model, self.engine.device)
-        self.lesson = Lesson(task, settings, self.engine, self.teacher, self.taps)
+        self.lesson = Lesson(task, settings, self.engine, self.teacher, self.taps, self.total)
         goal: dict[str, Any] = {"target": dict(target or {}), "plan": plan.to_json() if plan else "", "begin": begin}
         if teacher is not None:
             goal["teacher"] = digest(teacher)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cpd import __version__
+from cpd.distill.weights import Weight
 from cpd.export.result import Handover
 from cpd.report.story import LARGE_LOSS, SAFE_LOSS, WORTHWHILE, Story
 from cpd.report.words import duration, loss, milliseconds, percent, points, points_range
@@ -75,7 +76,7 @@ def method(run: FinishedRun) -> Table:
     groups = "" if comb is None else f"{comb.groups} groups, {comb.prunable} prunable, {comb.certified} certified"
     losses = options.get("losses")
     mix = (
-        ", ".join(f"{name} {weight:g}" for name, weight in losses.items() if weight)
+        ", ".join(f"{name} {Weight.of(name, value)}" for name, value in losses.items() if value)
         if isinstance(losses, Mapping)
         else ""
     )
