@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from app import engine, state
@@ -50,8 +51,9 @@ def open_demo(demo: Demo) -> Project:
     return new_project(demo.title, demo.model, weights, dict(demo.settings), demo.data, "cpu")
 
 
-def new_project(name: str, model: str, weights: str, settings: Mapping[str, Any], data: str, device: str) -> Project:
-    """Create a project and start combing and measuring it. Raises CpdError."""
-    project = create_project(state.workspace(), name or model, model, weights, dict(settings), data, device)
+def new_project(name: str, model: str, weights: str, settings: Mapping[str, Any], data: str, device: str,
+                bring: Callable[[Path], Mapping[str, str]] | None = None) -> Project:  # fmt: skip
+    """Create a project, with the files that `bring` puts into it, and start combing and measuring it. Raises CpdError."""
+    project = create_project(state.workspace(), name or model, model, weights, dict(settings), data, device, bring)
     engine.prepare(project)
     return project

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 import streamlit as st
@@ -11,6 +12,9 @@ from app import state
 from app.projects import new_project, settings_from, settings_text
 from cpd.errors import CpdError
 from cpd.runs.project import Project
+from cpd.uploads.bring import File, bringing
+from cpd.uploads.limits import ARCHIVE_MIB, WEIGHTS_MIB
+from cpd.uploads.receive import WEIGHTS, shown
 
 FIELDS = ("name", "model", "weights", "settings", "data", "device")
 ERROR, HINT = "form.error", "form.hint"
@@ -34,14 +38,29 @@ def create() -> None:
     st.session_state[ERROR] = ""
     st.session_state[HINT] = ""
     try:
-        if not typed["model"]:
+        weights, data = uploaded("form.weights_file"), uploaded("form.data_file")
+        if not typed["model"] and weights is None:
             raise CpdError("Name a model first, e.g. timm:resnet18.")
+        if typed["weights"] and weights is not None:
+            raise CpdError(f"Weights are given twice, as a path and as {shown(weights[0])}; keep one of them.")
         settings = settings_from(typed["settings"])
-        project = new_project(typed["name"], typed["model"], typed["weights"], settings, typed["data"], typed["device"] or "cpu")
+        name = typed["name"] or typed["model"] or PurePath(shown(weights[0] if weights else "")).stem
+        with st.spinner("Checking what was uploaded and making the project"):
+            project = new_project(name, typed["model"], typed["weights"], settings, "" if data else typed["data"], typed["device"] or "cpu",
+                                  bringing(typed["model"], weights, data))  # fmt: skip
     except CpdError as error:
         st.session_state[ERROR] = str(error)
         return
     state.choose_project(project.id)
+
+
+def uploaded(key: str) -> File | None:
+    """Name and bytes of the file in an uploader, None where there is none."""
+    file = st.session_state.get(key)
+    if file is None:
+        return None
+    file.seek(0)  # it was read before where the project was refused
+    return file.name, file
 
 
 def project_form() -> None:
@@ -55,6 +74,9 @@ def project_form() -> None:
         st.text_input("Weights", key="form.weights", placeholder="/path/to/weights.safetensors", **keep,
                       help="A .safetensors file, or a .pt/.pth file that holds only a state dict. Pickled modules are never "
                       "opened. Empty: the model starts from random weights.")  # fmt: skip
+        st.file_uploader("Weights from your computer", type=[suffix[1:] for suffix in WEIGHTS], key="form.weights_file", max_upload_size=WEIGHTS_MIB,
+                         help="Instead of a path: safetensors, a state dict, or a pruned model that this tool made. It is checked in a process "
+                         "of its own and kept in the project's folder as safetensors.")  # fmt: skip
         st.text_input("Model settings", key="form.settings", placeholder="num_classes=10 in_chans=3", **keep,
                       help="Arguments of the model's constructor, NAME=VALUE with spaces between.")  # fmt: skip
     with right:
@@ -62,6 +84,9 @@ def project_form() -> None:
                      help="To classify: `digits` is built in · `imagefolder:DIR` · `parquet:DIR` · or a name that timm's data sets know. "
                      "To segment: `digit-scenes` is built in · `masks:DIR` for folders of images and masks, also as ADE20K or "
                      "Cityscapes lay them out · `voc:DIR`.")  # fmt: skip
+        st.file_uploader("Images from your computer", type=["zip"], key="form.data_file", max_upload_size=ARCHIVE_MIB,
+                         help="Instead of the data above: a zip with a folder of images for each class, or with images/ and masks/; train/ and val/ may "
+                         "stand around or inside. Every image is decoded once and kept in the project's folder.")  # fmt: skip
         st.selectbox("Device", DEVICES, key="form.device", **keep, help="Where runs of this project compute.")
         st.text_input("Name", key="form.name", placeholder="as the model", **keep)
     if st.session_state.get(HINT):

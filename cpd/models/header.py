@@ -47,8 +47,15 @@ def read_header(file: Path) -> Header | None:
             text = (opened.metadata() or {}).get("cpd")
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file}: is damaged or not a safetensors file ({str(error)[:160]}).") from error
-    if text is None:
-        return None
+    return None if text is None else check_head(text, file)
+
+
+def check_head(text: str, file: Path) -> Header:
+    """The header's entry "cpd", every part checked; `file` is for errors.
+
+    Raises:
+        ModelError: damaged, of another schema, or made to do harm.
+    """
     try:
         head = json.loads(text)
         schema, spec, settings, plan = head["schema"], head["spec"], head["settings"], head["plan"]
@@ -63,7 +70,7 @@ def read_header(file: Path) -> Header | None:
     _check_settings(settings, file)
     try:
         read = None if plan is None else Plan.from_json(json.dumps(plan), f"{file}")
-    except (CpdError, ValueError, TypeError) as error:
+    except (CpdError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(f"{file}: its plan is damaged ({error}).") from error
     return Header(spec, settings, read, str(head.get("version", "")))
 

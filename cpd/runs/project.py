@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,14 +62,19 @@ def create_project(
     settings: Mapping[str, Any] | None = None,
     data: str = "",
     device: str = "cpu",
+    bring: Callable[[Path], Mapping[str, str]] | None = None,
 ) -> Project:
     """Make a project's folder and file; two projects of one name get ids `name` and `name-2`.
 
+    Args:
+        bring: puts files into the new folder and gives the fields that they fill; the project is there afterwards, or
+            not at all.
     Raises:
         RunError: no name or model.
+        CpdError: whatever `bring` refuses.
         StorageError: the folder cannot be written.
     """
-    if not name.strip() or not model.strip():
+    if not name.strip() or not (model.strip() or bring):
         raise RunError("a project needs a name and a model, e.g. timm:resnet18.")
     base = slug(name, "project")
     for number in itertools.count(1):
@@ -79,8 +85,15 @@ def create_project(
         except FileExistsError:
             continue
     project = Project(id_, name.strip(), model.strip(), weights, dict(settings or {}), data, device, time.time())
-    project.spec("comb")  # refuses a device or settings that no run could use
-    write_json(folder / "project.json", {"schema": SCHEMA} | asdict(project))
+    try:
+        if bring is not None:
+            given: Mapping[str, Any] = bring(folder)
+            project = replace(project, **given)
+        project.spec("comb")  # refuses a device or settings that no run could use
+        write_json(folder / "project.json", {"schema": SCHEMA} | asdict(project))
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
     return project
 
 
