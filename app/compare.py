@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
 import numpy as np
 
 from app import palette
-from cpd.measure.answers import Answers, Difference, Labelled, paired_difference, wilson
+from cpd.measure.answers import Answers, Difference, wilson
 from cpd.measure.measurement import Latency, Measurement
 from cpd.measure.metrics import words
 from cpd.report.comparison import front
@@ -52,19 +52,29 @@ class Entry:
         return self.run.name
 
 
-def entry(position: int, project: Project, run: FinishedRun) -> Entry:
+def entry(position: int, project: Project, run: FinishedRun, change: Difference | None) -> Entry:
     """Everything that the page needs of a run, so that damage shows here and not halfway down the page.
 
+    Args:
+        position: among the runs compared; it gives the letter and the colour.
+        change: see `change_of`.
     Raises:
         CpdError: a file of the run cannot be read.
     """
-    dense, pruned = run.dense, run.pruned
     assert run.plan is not None
-    change = loss_of(run) if dense.quality is not None and pruned.quality is not None else None
     size = run.bundle.stat().st_size if run.bundle.is_file() else None
     mark = run.spec.options.get(BASELINE)
     kind = str(mark.get("kind", "")) if isinstance(mark, Mapping) else ""
     return Entry(LETTERS[position], palette.SERIES[position], project, run, kind, change, size)
+
+
+def change_of(run: FinishedRun) -> Difference | None:
+    """Quality of the pruned model less the dense one's, None without labelled data.
+
+    Raises:
+        CpdError: a file of the run cannot be read.
+    """
+    return None if run.dense.quality is None or run.pruned.quality is None else loss_of(run)
 
 
 # Costs ---------------------------------------------------------------------------------------------------------------
@@ -209,15 +219,12 @@ def _at(series: Series, step: float) -> float:
 # Differences ---------------------------------------------------------------------------------------------------------
 
 
-def against(one: Entry, other: Entry) -> Difference | None:
+def against(one: FinishedRun, other: FinishedRun) -> Difference | None:
     """Quality of `one` less that of `other`, paired over images where both answered the same ones; else None."""
-    a, b = one.run.answers, other.run.answers
+    a, b = one.answers, other.answers
     if a is None or b is None or not _same_images(a, b):
         return None
-    if not isinstance(a.pruned, Labelled) or not isinstance(b.pruned, Labelled):
-        return None
-    now, was = a.pruned.answer == a.targets, b.pruned.answer == b.targets
-    return paired_difference(int((was & ~now).sum()), int((now & ~was).sum()), len(now))
+    return replace(a, dense=b.pruned).difference()
 
 
 def _same_images(a: Answers, b: Answers) -> bool:

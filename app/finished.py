@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from app import engine, state
+from app.compare import against, change_of
 from cpd.errors import CpdError
 from cpd.export.result import Handover
 from cpd.measure.answers import Difference
@@ -27,12 +28,12 @@ def opened(run: str) -> FinishedRun:
         CpdError: its files are gone or damaged.
     """
     folder = engine.files(run)
-    found: FinishedRun = _opened(str(folder), state.stamp(folder / "result.json"))
+    found: FinishedRun = _opened(str(folder), *_stamps(run))
     return found
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _opened(folder: str, mark: state.Stamp | None) -> FinishedRun:
+def _opened(folder: str, *marks: state.Stamp | None) -> FinishedRun:
     return read_finished(Path(folder))
 
 
@@ -42,22 +43,57 @@ def beside(project: Project) -> list[tuple[Project, Run]]:
     return [(each, run) for each in (project, *others) for run in finished_runs(each)]
 
 
+# Resampling whole images takes a moment, and the answers of a finished run never change.
+
+
+def change(run: str) -> Difference | None:
+    """Quality of the pruned model less the dense one's, None without labelled data.
+
+    Raises:
+        CpdError: the run's files are gone or damaged.
+    """
+    found: Difference | None = _change(run, *_stamps(run))
+    return found
+
+
+@st.cache_resource(max_entries=64, show_spinner=False)
+def _change(run: str, *marks: state.Stamp | None) -> Difference | None:
+    return change_of(opened(run))
+
+
+def apart(one: str, other: str) -> Difference | None:
+    """Quality of one run's pruned model less another's, paired; None where they answered other images.
+
+    Raises:
+        CpdError: the files of a run are gone or damaged.
+    """
+    found: Difference | None = _apart(one, other, *_stamps(one), *_stamps(other))
+    return found
+
+
+@st.cache_resource(max_entries=128, show_spinner=False)
+def _apart(one: str, other: str, *marks: state.Stamp | None) -> Difference | None:
+    return against(opened(one), opened(other))
+
+
 def class_differences(run: str) -> list[tuple[str, Difference]]:
     """Change of every class with its interval; empty where the run kept no answers.
 
     Raises:
         CpdError: the run's files are gone or damaged.
     """
-    folder = engine.files(run)
-    found: list[tuple[str, Difference]] = _class_differences(run, state.stamp(folder / ANSWERS), state.stamp(folder / "result.json"))
+    found: list[tuple[str, Difference]] = _class_differences(run, *_stamps(run))
     return found
 
 
-# Resampling whole images takes a moment for many classes; the answers of a finished run never change.
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _class_differences(run: str, *stamps: state.Stamp | None) -> list[tuple[str, Difference]]:
+def _class_differences(run: str, *marks: state.Stamp | None) -> list[tuple[str, Difference]]:
     answers = opened(run).answers
     return [] if answers is None else answers.class_differences()
+
+
+def _stamps(run: str) -> list[state.Stamp | None]:
+    return [state.stamp(engine.files(run) / name) for name in (ANSWERS, "result.json")]
 
 
 def handover(project: Project, run: str) -> tuple[Run, Handover | None] | None:

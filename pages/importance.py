@@ -19,7 +19,8 @@ project = guards.project()
 chrome.head("Importance", "One score for every unit, from all the tensors that leave with it. Low scores are what a plan cuts first.",
             help=chrome.TERMS["criterion"])  # fmt: skip
 comb = guards.comb(project)
-view = st.segmented_control("View", list(VIEWS), default="scores", key="importance.view", required=True, persist_state="session", label_visibility="collapsed",
+st.session_state.setdefault("importance.view", "scores")
+view = st.segmented_control("View", list(VIEWS), key="importance.view", required=True, persist_state="session", label_visibility="collapsed",
                             format_func=VIEWS.__getitem__) or "scores"  # fmt: skip
 if view == "images":
     explained_view(project, comb)

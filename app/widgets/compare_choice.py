@@ -51,7 +51,7 @@ def entries(chosen: Sequence[tuple[Project, Run]]) -> list[Entry]:
     found: list[Entry] = []
     for owner, run in chosen:
         try:
-            found.append(entry(len(found), owner, finished.opened(run.id)))
+            found.append(entry(len(found), owner, finished.opened(run.id), finished.change(run.id)))
         except CpdError as error:
             st.error(str(error), icon=":material/error:", title=f"{run.id} cannot be compared")
     metrics = {each.run.pruned.metric for each in found}

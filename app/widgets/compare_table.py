@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import compare
+from app import compare, finished
 from app.compare import Axis, Entry
 from app.numbers import DASH, count, milliseconds, percent, times
 from app.widgets.compare_choice import from_table
@@ -49,7 +49,7 @@ def rows(entries: Sequence[Entry], axis: Axis, focus: Entry) -> pd.DataFrame:
             "Unbeaten": "yes" if each.id in unbeaten else "",
             metric.short: percent(pruned.quality, 2),
             "Against dense, points": in_words(each.change),
-            f"Against {focus.letter}, points": DASH if each is focus else in_words(compare.against(each, focus)),
+            f"Against {focus.letter}, points": DASH if each is focus else in_words(finished.apart(each.id, focus.id)),
         }
         for batch in batches:
             a, b = dense.at(batch), pruned.at(batch)

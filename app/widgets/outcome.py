@@ -6,8 +6,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import engine
+from app import engine, state
 from app.numbers import count
+from app.steps import ICONS
+from app.widgets import chrome
 from app.widgets.handing import handing
 from app.widgets.measured import before_after
 from cpd.measure.measurement import Measurement
@@ -26,6 +28,9 @@ def outcome(project: Project, run: Run) -> None:
         before_after(Measurement.from_dict(result["dense"]), Measurement.from_dict(result["pruned"]), run.id)
         hand_over(project, engine.files(run.id) / result["bundle"], run.id)
     handing(project, run.id)
+    with st.container(horizontal=True):
+        for page, label in (("compare", "Compare with other runs"), ("present", "Tell its story")):
+            st.page_link(chrome.page_path(page), label=label, icon=ICONS[page], query_params=chrome.address() | {state.RUN: run.id})
 
 
 def hand_over(project: Project, bundle: Path, run_id: str) -> None:

@@ -75,7 +75,7 @@ def finish(
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
     rows = [(step, "val/top1", value) for step, value in ((0, 0.95), (5, 0.9), (10, quality))]
-    rows += [(step, "cost/macs", value) for step, value in ((0, 1.0), (4, 0.5))] + [(0, "teacher/top1", 0.95)]
+    rows += [(step, "cost/macs", value) for step, value in ((0, 1.0), (5, 0.5))] + [(0, "teacher/top1", 0.95)]
     book.add_event(name, 4, "cut", "stage0.conv0 loses 4 units", {})
     book.advance(name, rows, (10, 10))
     book.finish(name, "finished")

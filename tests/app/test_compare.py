@@ -15,6 +15,7 @@ from app.charts.compare import Line, overlaid, parallel, trade
 from app.compare import BASELINE, RANDOM, UNIFORM, axes, entry
 from app.widgets.compare_baselines import at_random, uniform
 from app.widgets.compare_choice import from_chart
+from cpd.measure.answers import Answers, Mapped
 from cpd.prune.cost import CostModel
 from cpd.runs.finished import read_finished
 from cpd.runs.store import Store
@@ -28,7 +29,12 @@ def three(home, project):
     made = project(record, scored=("fisher",))
     for name, lost, ms in (("a", 20, 4.0), ("b", 40, 3.0), ("c", 40, 5.0)):
         finish(home, made, record, f"distill-{name}", lost=range(lost), won=range(950, 960), ms=ms)
-    return made, [entry(i, made, read_finished(home / "runs" / f"distill-{name}")) for i, name in enumerate("abc")]
+    return made, [read(home, made, i, f"distill-{name}") for i, name in enumerate("abc")]
+
+
+def read(home, made, position, name):
+    run = read_finished(home / "runs" / name)
+    return entry(position, made, run, compare.change_of(run))
 
 
 def texts(at, *kinds: str) -> str:
@@ -57,7 +63,7 @@ def test_places_and_front_by_hand(three):
 
 def test_two_runs_are_compared_image_by_image(three):
     _, entries = three
-    change = compare.against(entries[1], entries[0])
+    change = compare.against(entries[1].run, entries[0].run)
     assert change is not None
     assert change.value == pytest.approx(-0.02)  # images 20 to 39 and no other
     # Agresti and Min: (0 - 20)/1002 -+ 1.96 sqrt(21 - 400/1002)/1002
@@ -75,7 +81,7 @@ def test_curves_over_what_is_left(three):
 def test_side_by_side(three, home):
     made, entries = three
     finish(home, made, synthetic.chain(), "distill-d", ratio=0.75)
-    entries = [*entries[:1], entry(1, made, read_finished(home / "runs" / "distill-d"))]
+    entries = [entries[0], read(home, made, 1, "distill-d")]
     names, rows, apart = compare.kept_shares(entries)
     assert (names, apart) == (["stage0.conv0", "stage0.conv1", "stage1.conv0", "stage1.conv1"], 4)
     assert rows == [[0.5] * 4, [0.25] * 4]
@@ -203,3 +209,31 @@ def test_a_baseline_is_queued_with_the_settings_of_the_run(open_page, three, hom
 
     train_settings(queued.spec)  # the worker takes it
     json.dumps(queued.spec.to_dict())
+
+
+def test_segmentation_is_compared_by_pixels(open_page, three, home):
+    """Two classes on 40 images: the pruned model of A takes a tenth of each for the other, that of B none."""
+    made, entries = three
+    for name, wrong in (("a", 10), ("b", 0)):
+        of = np.full((40, 2), 100)
+        dense = Mapped(of, of, np.diag(of.sum(0)))
+        pruned = Mapped(of - wrong, of, np.array([[4000 - 40 * wrong, 40 * wrong], [40 * wrong, 4000 - 40 * wrong]]))
+        flipped = np.full(40, wrong / 100)
+        answers = Answers("miou", ("sky", "road"), of, dense, pruned, flipped, np.arange(4), np.zeros((4, 8, 8, 3), np.uint8))
+        folder = home / "runs" / f"distill-{name}"
+        answers.save(folder / "answers.npz")
+        row = json.loads((folder / "result.json").read_text())
+        for model in ("dense", "pruned"):
+            row[model] |= {"metric": "miou", "quality": answers.quality(model)}
+        (folder / "result.json").write_text(json.dumps(row))
+    at = open_page("compare", project=made.id, runs="distill-a,distill-b,distill-c", run="distill-a")
+    assert not at.exception
+    assert "same metric" in texts(at, "warning")  # C is of a classifier
+    table = at.dataframe[0].value
+    # 90 of 100 right, 100 taken, 100 there: IoU 90 / 110
+    assert list(table["mIoU"]) == ["81.82 %", "100.00 %"]
+    assert list(table["Against A, points"]) == ["–", "+18.2"]  # all images alike: resampling leaves no interval
+    assert "On average **10.0 %** of an image's pixels" in texts(at, "markdown")
+    assert {(row["Is"], row["Taken for"], row["More"]) for row in at.dataframe[1].value.to_dict("records")} == {("sky", "road", 400), ("road", "sky", 400)}
+    at.button(key="compare.explain.distill-a").click().run()
+    assert at.session_state["explain.wanted"] == "0, 1, 2, 3"
