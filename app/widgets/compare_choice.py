@@ -27,6 +27,9 @@ def chosen_runs(project: Project, known: Sequence[tuple[Project, Run]]) -> list[
     named = [name for name in dict.fromkeys(asked) if name in by_id][:MOST]
     if not named:
         named = [run.id for owner, run in known if owner.id == project.id][:MOST] or list(by_id)[:MOST]
+    focus = st.query_params.get(state.RUN, "")
+    if focus in by_id and focus not in named:  # a link from elsewhere to this run
+        named = [*named[: MOST - 1], focus]
     st.session_state["compare.runs"] = named
     if asked:
         st.session_state[kept] = ",".join(named)
@@ -38,6 +41,8 @@ def chosen_runs(project: Project, known: Sequence[tuple[Project, Run]]) -> list[
     def keep() -> None:
         st.session_state[kept] = ",".join(st.session_state["compare.runs"])
         st.query_params[RUNS] = st.session_state[kept]
+        if st.query_params.get(state.RUN) not in st.session_state["compare.runs"]:
+            st.query_params.pop(state.RUN, None)
 
     st.multiselect("Runs", list(by_id), key="compare.runs", max_selections=MOST, format_func=label, on_change=keep, placeholder="Choose up to six finished runs",
                    help="Finished runs of this project, and of projects with the same data.")  # fmt: skip

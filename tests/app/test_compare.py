@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import synthetic
 from finished_runs import finish
+from live_run import started
 
 from app import compare, state
 from app.charts.compare import Line, overlaid, parallel, trade
@@ -133,6 +134,34 @@ def test_nothing_to_compare_yet(open_page, project):
     at = open_page("compare", project=project().id)
     assert not at.exception
     assert "Nothing to compare yet" in texts(at, "markdown")
+
+
+def test_without_a_project_it_says_where_to_begin(open_page):
+    at = open_page("compare")
+    assert not at.exception
+    assert "No project is open" in texts(at, "markdown")
+
+
+def test_the_first_run_is_under_way(open_page, project, home):
+    made = project()
+    started(home, made)
+    at = open_page("compare", project=made.id)
+    assert not at.exception
+    assert "The first run is under way" in texts(at, "markdown")
+    assert "30 %" in "\n".join(element.proto.text for element in at.get("progress"))
+
+
+def test_what_is_chosen_is_in_the_address(open_page, three):
+    made, _ = three
+    at = open_page("compare", project=made.id, runs="distill-a", run="distill-c")
+    assert at.multiselect(key="compare.runs").value == ["distill-a", "distill-c"]  # a link from that run's own screen
+    at.multiselect(key="compare.runs").set_value(["distill-b", "distill-a"]).run()
+    at.selectbox(key="compare.axis").set_value("params").run()
+    assert not at.exception
+    assert at.query_params["runs"] == "distill-b,distill-a"
+    assert at.query_params["axis"] == "params"
+    assert "run" not in at.query_params
+    assert list(at.dataframe[0].value["Id"]) == ["distill-b", "distill-a"]
 
 
 def test_the_page_follows_the_address(open_page, three):
