@@ -114,6 +114,10 @@ def _outcome(run: Run, found: Handover | None) -> None:
         st.caption(against(found))
     st.dataframe(forms_table(found), hide_index=True, alt="Every form that was handed over, and whether it answers as the pruned model does",
                  column_config={"Why not": st.column_config.TextColumn(width="large")})  # fmt: skip
+    if unsteady(found):
+        st.caption(
+            ":material/info: The machine was busy while these were timed: single passes differ by more than a half. Make it again on a quiet machine before relying on the times."
+        )
     for form in failed:
         st.warning(plain(form.reason), icon=":material/gpp_maybe:", title=f"{TITLES.get(form.form, form.form)} is not verified")
     archive = engine.files(run.id) / ARCHIVE
@@ -129,6 +133,12 @@ def against(found: Handover) -> str:
     """On what the forms were compared."""
     on = plural(found.images, "held-out image") if found.inputs == "images" else f"{plural(found.images, 'random input')}, since there are no data"
     return f"compared on {on} · {found.machine} · torch {found.torch}"
+
+
+def unsteady(found: Handover) -> bool:
+    """Whether the middle eight of ten passes of anything timed spread over more than half of their median."""
+    rows = [row for timed in (found.eager, found.dense, *(form.latency for form in found.forms)) for row in timed]
+    return any(row.p90_ms - row.p10_ms > row.median_ms / 2 for row in rows)
 
 
 def forms_table(found: Handover) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import synthetic
 from finished_runs import finish
 
 from app.plain import plain
-from app.widgets.handing import forms_table, mark
+from app.widgets.handing import forms_table, mark, unsteady
 from cpd.export.result import FormParity, Handover
 from cpd.measure.measurement import Latency
 from cpd.runs.store import Store
@@ -142,6 +142,12 @@ def test_what_is_only_timed_claims_nothing():
     assert mark(compiled) == "timed only"
     assert "verified" not in mark(replace(compiled, latency=()))
     assert list(forms_table(handover(form("pt2", True)))["Form"]) == ["torch.export", "the pruned model, eager", "the dense model, eager"]
+
+
+def test_times_of_a_busy_machine_are_called_so():
+    steady = handover(form("pt2", True))
+    assert not unsteady(steady)
+    assert unsteady(replace(steady, eager=(Latency(1, 4.0, 3.0, 5.1, 30, 1),)))
 
 
 def test_a_failed_hand_over_says_why_and_can_be_made_again(open_page, told, home):
