@@ -14,7 +14,7 @@ from cpd.runs.project import Project
 from cpd.runs.rows import Run
 from cpd.tasks.demos import DEMOS, Demo
 
-SCHEDULE_TEXT = {"interval": "little by little", "few-step": "in four steps", "one-shot": "at once"}
+SCHEDULE_TEXT = {"interval": "little by little", "few-step": "in four steps", "one-shot": "at once", "reference": "as the paper's released code (baseline)"}
 
 
 def budget(project: Project, like: Run | None = None) -> tuple[dict[str, Any], int, str]:

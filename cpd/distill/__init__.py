@@ -3,6 +3,7 @@
 settings.py    how to train, as names and numbers (no torch)
 recorder.py    what the loop tells the world, and what it asks
 schedule.py    when to cut, and what (no torch)
+reference.py   the released code's schedule, as a baseline (no torch)
 student.py     the network that shrinks, with its optimizer's and its average's state
 optimizer.py   timm's optimizers and schedules, in steps
 weights.py     what each loss counts, over the run

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cpd.comb.record import CombRecord
+from cpd.distill.reference import reference_cuts
 from cpd.errors import PlanError
 from cpd.prune.cost import CostModel
 from cpd.prune.order import Cut, Kept, downwards, towards
@@ -41,6 +42,9 @@ class Schedule:
         constraints: of a target's widths; a plan brings what it needs.
         cost: share of the dense cost that the network has before the first cut.
         keep: what it has then; None for everything. A plan gets the widths it asks for out of these units.
+        reference: groups lose their chunks as the paper's released code does it, see `cpd.distill.reference`; there is
+            no plan then.
+        single: one chunk a cut, as there, wherever on the path that leads; otherwise as many as the path asks for.
 
     Raises:
         PlanError: the plan or the target does not fit, or is met already.
@@ -57,7 +61,14 @@ class Schedule:
         criterion: str = "",
         cost: float = 1.0,
         keep: Mapping[str, tuple[int, ...]] | None = None,
+        reference: bool = False,
+        single: bool = False,
     ) -> None:
+        if reference and plan is not None:
+            raise PlanError(
+                "schedule reference decides by itself what goes; give a target such as macs=0.25, not a plan."
+            )
+        self.reference, self.single = reference, single
         if (plan is None) == (target is None):
             raise PlanError("pruning needs either a plan or a target such as macs=0.25.")
         if plan is not None:
@@ -131,6 +142,9 @@ class Schedule:
             return wanted if last else self._down_to(goal, keep, towards(self.model, scores, keep, wanted, self.chunks))
         # Finer at the end, so that the target is not overshot by most of a chunk.
         chunks = self.chunks * 4 if last else self.chunks
+        if self.reference:
+            cuts = reference_cuts(self.model, scores, keep, self.constraints, fixed)
+            return self._one_chunk(keep, cuts) if self.single else self._down_to(goal, keep, cuts)
         offered = downwards(self.model, scores, keep, self.quantity, self.constraints, chunks, fixed)
         return self._down_to(goal, keep, offered)
 
@@ -168,6 +182,15 @@ class Schedule:
         assert self.plan is not None
         share = self.model.price(self.plan.keep).share_of(self.model.dense)["macs"]
         return min(1.0, max(share, 1e-3))
+
+    def _one_chunk(self, keep: Kept, offered: Iterable[Cut]) -> Kept:
+        """The first chunk, and those of groups that are tied to its group; nothing where the target is met."""
+        now = dict(keep)
+        for cut in () if self.done(keep) else offered:
+            now[cut.group] = cut.keep
+            if all(len(now[cut.group]) == len(now[name]) for name in self.record.by_name[cut.group].tied):
+                break
+        return now
 
     def _down_to(self, goal: float, keep: Kept, offered: Iterable[Cut]) -> Kept:
         now = dict(keep)

@@ -13,7 +13,7 @@ from cpd.errors import RunError
 from cpd.importance.registry import CRITERIA
 from cpd.prune.plan import Constraints
 
-SCHEDULES = ("interval", "few-step", "one-shot")
+SCHEDULES = ("interval", "few-step", "one-shot", "reference")
 PRECISIONS = ("no", "bf16", "fp16")
 
 _EVALUATIONS = 20  # over a run, where no interval is given
@@ -48,7 +48,10 @@ class TrainSettings:
         temperature: of the soft logits.
         cache_mb: megabytes that the teacher's answers to the training images may take: where these never change (no
             augment) and are seen twice or more, it is asked once for each; 0 to ask in every step.
-        schedule: "interval" cuts a chunk every `interval` steps, "few-step" cuts four times, "one-shot" once.
+        schedule: "interval" cuts a chunk every `interval` steps, "few-step" cuts four times, "one-shot" once;
+            "reference" is a baseline, the released code of the paper: every `interval` steps the group whose chunk has the
+            least sum of scores loses it; with criterion reference its score, too. Without an interval the target is met
+            on the path of "interval", by those chunks.
         interval: steps between two cuts, 0 for as many cuts as `chunks` spread over the cut phase.
         cut_share: share of the steps in which the network shrinks; the rest is distillation.
         chunks: a group goes in about this many chunks from full to empty.
@@ -144,7 +147,7 @@ class TrainSettings:
         Before the first of them a target's criterion has seen that many batches.
         """
         phase = max(1, min(total - 1, round(total * self.cut_share)))
-        if self.schedule == "interval":
+        if self.schedule in ("interval", "reference"):
             events = max(1, phase // self.interval) if self.interval else self.chunks * 2
         else:
             events = _EVENTS[self.schedule]

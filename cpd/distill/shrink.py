@@ -78,7 +78,17 @@ class Shrink:
         planned = [step + at for at in s.cut_steps(self.total - step)]
         self.planned = len(planned)
         self.schedule = Schedule(
-            self.comb.record, plan, target, self.planned, s.chunks, s.constraints, s.criterion, cost, keep
+            self.comb.record,
+            plan,
+            target,
+            self.planned,
+            s.chunks,
+            s.constraints,
+            s.criterion,
+            cost,
+            keep,
+            reference=s.schedule == "reference",
+            single=s.interval > 0,
         )
         self.chances = tuple(planned + (s.extra_chances(planned, self.total) if self.back_off else []))
         self._places = set(planned[:: -(-len(planned) // _PLACES)])
@@ -171,6 +181,8 @@ class Shrink:
         because = (
             f"cuts beyond that left the corridor of {100 * self.settings.corridor:g} points" if self.back_off else ""
         )
+        if not because and self.schedule.single and self.schedule.reference:
+            because = f"the reference schedule cuts one chunk every {self.settings.interval} steps, and there were {self.planned}"
         return self.schedule.finished(student.keep, because)
 
     def _after(self, event: int, before: dict[str, tuple[int, ...]], scores: Scores) -> dict[str, tuple[int, ...]]:

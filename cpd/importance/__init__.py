@@ -4,7 +4,7 @@ scores.py     a table of scores as names and numbers (no torch)
 registry.py   the criteria by name (no torch until one is used)
 normalise.py  scores made comparable between groups, also per MAC and per millisecond saved (no torch)
 stability.py  how alike two lists of scores rank units (no torch)
-criterion.py  the first kind of criterion: a number on every weight; l1, l2, lamp, taylor, fisher, hessian and random
+criterion.py  the first kind of criterion: a number on every weight; l1, l2, lamp, taylor, fisher, reference, hessian, random
 reduce.py     weights and derivatives -> sums over slices and units, in whole-model operations
 accumulate.py their running totals over batches, on a dense model or on a student that is already cut
 observer.py   the second kind: one that looks at the model; fpgm, bn_scale, activation and integrated_gradients

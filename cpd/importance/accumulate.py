@@ -42,6 +42,12 @@ class Accumulator:
         self.batches = 0
         self._units = {c.name: torch.zeros(parts, self.reducer.units, device=device) for c in self.criteria}
         self._flat: dict[str, Tensor] = {}
+        factors = {c.name: c.factors(record, keep) for c in self.criteria}
+        self._factors = {
+            name: torch.as_tensor(row, dtype=torch.float32, device=device)
+            for name, row in factors.items()
+            if row is not None
+        }
 
     @torch.no_grad()
     def add(self, gradients: Mapping[str, Tensor] | None = None, scale: float = 1.0) -> None:
@@ -66,6 +72,8 @@ class Accumulator:
 
             flat = self.reducer.flat(quantity)
             rows = criterion.of_slice(self.reducer.per_slice(flat))
+            if criterion.name in self._factors:
+                rows = rows * self._factors[criterion.name]
             part = (self.batches - 1) % self.parts
             self._units[criterion.name][part] += criterion.of_unit(self.reducer.per_unit(rows))
             alone = criterion.of_unit(criterion.of_slice(flat))

@@ -15,6 +15,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from cpd.comb.record import CombRecord
+from cpd.importance.scores import FloatArray
+from cpd.prune.cost import Keep
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -52,6 +56,11 @@ class Criterion:
 
     def of_unit(self, sums: Tensor) -> Tensor:
         return sums
+
+    def factors(self, record: CombRecord, keep: Keep | None) -> FloatArray | None:
+        """(slices and units,) what the number of every slice and unit is multiplied by, in the order of
+        `reduce.Reducer.per_slice`; None for 1."""
+        return None
 
     def finish(self, totals: Tensor, about: Totals) -> Tensor:
         return totals

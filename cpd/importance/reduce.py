@@ -19,8 +19,9 @@ from torch import Tensor
 from cpd.comb.group import Group
 from cpd.comb.record import CombRecord
 from cpd.importance.scores import FloatArray
-from cpd.prune.cost import CostModel, Keep
+from cpd.prune.cost import Keep
 from cpd.prune.index import kept_positions
+from cpd.prune.positions import output_positions
 
 
 class Reducer:
@@ -112,22 +113,12 @@ def activation_memory(record: CombRecord, keep: Keep | None = None) -> Tensor:
     positions (or tokens). Times the living channels that the group writes there, over all operators that write the
     group: the memory by which Group Fisher Pruning divides.
     """
-    model = CostModel(record)
-    numel = {t.name: float(np.prod(t.shape)) for t in record.tensors}
-    macs = model.operator_macs(model.sizes(model.dead({})))
-    positions: dict[str, float] = {}
-    transposed: set[str] = set()
-    for operator, cost in zip(record.operators, macs, strict=True):
-        weight = f"{operator.module}.weight" if operator.module else "weight"
-        if weight in numel:
-            positions[weight] = positions.get(weight, 0.0) + cost / numel[weight]
-            if "transpose" in operator.operator:
-                transposed.add(weight)
+    positions, transposed = output_positions(record)
     rows = [np.full(g.width, max(1.0, _group_memory(g, positions, transposed, keep))) for g in record.groups]
     return torch.as_tensor(np.concatenate([*rows, np.zeros(0)]))
 
 
-def _group_memory(group: Group, positions: Mapping[str, float], transposed: set[str], keep: Keep | None) -> float:
+def _group_memory(group: Group, positions: Mapping[str, float], transposed: frozenset[str], keep: Keep | None) -> float:
     left = len(keep[group.name]) if keep and group.name in keep else group.width
     total = 0.0
     for piece in group.slices:

@@ -84,6 +84,8 @@ CRITERIA: dict[str, Entry] = {
         _entry("taylor", "Taylor, first order", "gradients", "Taylor", "First-order change of the loss without the unit."),
         _entry("fisher", "Accumulated Fisher per activation memory", "gradients", "Fisher",
                "The paper's score: squared first-order terms, accumulated, divided by the activation memory of the group."),
+        _entry("reference", "Released code's score (baseline)", "gradients", "Reference",
+               "The score as the paper's released code computes it: only of the tensors that write a unit, each over the memory of its own layer."),
         _entry("hessian", "Hessian diagonal", "curvature", "Hessian",
                "Second-order change of the loss without the unit, by Hutchinson's estimate of the diagonal; a few times the cost of Taylor."),
         _entry("activation", "Mean absolute activation", "activations", "Activation",
