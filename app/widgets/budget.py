@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
 
 from cpd.distill.losses import LOSSES
 from cpd.distill.settings import SCHEDULES, TrainSettings
+from cpd.distill.weights import Weight
 from cpd.errors import CpdError
 from cpd.importance.registry import CRITERIA
 from cpd.runs.project import Project
@@ -48,10 +50,14 @@ def budget(project: Project, like: Run | None = None) -> tuple[dict[str, Any], i
                                        "next one is undone, and other groups are tried. 0 for no limit.")  # fmt: skip
             st.caption(f"Judged on {default.corridor_images:,} held-out images, always the same." if corridor else "No limit: every cut stands, whatever it costs.")
         with c:
-            losses = {
+            # Weights that move over the run come from the command line; here they stay as they are.
+            moving = {name: value for name, value in default.losses.items() if isinstance(value, Mapping)}
+            losses = moving | {
                 name: st.number_input(f"Weight: {entry.title}", 0.0, 100.0, float(default.losses.get(name, 0.0)), 0.1, key=f"{key}.loss.{name}", **keep)
-                for name, entry in LOSSES.items()
+                for name, entry in LOSSES.items() if name not in moving
             }
+            if moving:
+                st.caption("; ".join(f"{LOSSES[name].title}: {Weight.of(name, value)}" for name, value in moving.items()))
             temperature = st.number_input("Temperature", 0.1, 100.0, default.temperature, 0.5, key=f"{key}.temperature", **keep,
                                           help="Softens the teacher's outputs, so that its second choices count too.")  # fmt: skip
     chosen = default.to_dict() | {

@@ -6,6 +6,7 @@ schedule.py    when to cut, and what (no torch)
 reference.py   the released code's schedule, as a baseline (no torch)
 student.py     the network that shrinks, with its optimizer's and its average's state
 optimizer.py   timm's optimizers and schedules, in steps
+mixed.py       images and labels mixed in pairs, labels smoothed
 weights.py     what each loss counts, over the run
 losses/        one a file, by name
 features.py    the activations that the feature loss compares

@@ -11,6 +11,7 @@ from cpd.distill.features import Taps
 from cpd.distill.losses import LOSSES
 from cpd.distill.losses.term import Pair, Seen
 from cpd.distill.meter import Meter
+from cpd.distill.mixed import Mixed
 from cpd.distill.optimizer import set_rate
 from cpd.distill.settings import TrainSettings
 from cpd.distill.student import Student
@@ -41,6 +42,7 @@ class Lesson:
     ) -> None:
         self.total = total
         self.task, self.settings, self.engine, self.teacher, self.taps = task, settings, engine, teacher, taps
+        self.mixed = Mixed(settings, len(task.classes)) if Mixed.wanted(settings) else None
         self.terms = loss_terms(settings, teacher is not None)
         self.cache: Cache | None = None
         self.asks_teacher = teacher is not None and any(LOSSES[name].needs_teacher for name in self.terms)
@@ -62,6 +64,8 @@ class Lesson:
         """
         rate = set_rate(student.optimizer, scheduler, step)
         images, targets = (t.to(self.engine.device, non_blocking=True) for t in batch)
+        if self.mixed is not None:
+            images, targets = self.mixed(images, targets)
         parts = self.settings.accumulate
         weights = {name: weight.at(step, self.total) for name, weight in self.terms.items()}
         known = [None] * parts if self.cache is None or numbers is None else self.cache(numbers).chunk(parts)

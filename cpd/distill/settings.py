@@ -43,6 +43,9 @@ class TrainSettings:
         average: decay of the weights' moving average, 0 for none; with one, the average is what is evaluated and
             handed over.
         augment: whether training images are changed at random, as the task does it.
+        mixup: alpha of mixup (Zhang et al. 2018) between pairs of training images and their labels, 0 for none; only where
+            augment is on, and for one label an image.
+        smoothing: share of every label that is spread over all classes; for one label an image.
         losses: weight of every loss by name, or {"from": 1.0, "to": 0.2} for one that moves over the run, or between the
             shares "begin" and "end" of it. Without a teacher only "task" counts, with weight 1.
         temperature: of the soft logits.
@@ -83,6 +86,8 @@ class TrainSettings:
     scheduler: str = "cosine"
     average: float = 0.0
     augment: bool = True
+    mixup: float = 0.0
+    smoothing: float = 0.0
     losses: Mapping[str, float | Mapping[str, float]] = field(default_factory=_default_losses)
     temperature: float = 4.0
     cache_mb: float = 512.0
@@ -119,6 +124,8 @@ class TrainSettings:
             raise RunError(
                 f"batch_size {self.batch_size} cannot be worked through in {self.accumulate} equal parts; change accumulate."
             )
+        if self.mixup and self.augment and self.batch_size % 2:
+            raise RunError(f"mixup pairs images, and batch_size {self.batch_size} is odd; make it even.")
         unknown = [name for name in self.losses if name not in LOSSES]
         if unknown:
             raise RunError(f"no loss is called {unknown[0]!r}; there are {', '.join(LOSSES)}.")
@@ -185,11 +192,11 @@ class TrainSettings:
 _POSITIVE: dict[str, float] = {
     "steps": 0, "batch_size": 1, "accumulate": 1, "lr": 0, "weight_decay": 0, "clip": 0, "interval": 0, "chunks": 1,
     "score_batches": 1, "corridor_images": 1, "multiple": 1, "minimum": 1, "evaluate_every": 0, "checkpoint_s": 0, "seed": 0, "temperature": 1e-3,
-    "epochs": 0, "cache_mb": 0,
+    "epochs": 0, "cache_mb": 0, "mixup": 0,
 }  # fmt: skip
 _RANGES: dict[str, tuple[float, float]] = {
     "warmup": (0, 1), "least_lr": (0, 1), "average": (0, 0.99999), "cut_share": (0, 1), "max_ratio": (0, 1),
-    "corridor": (0, 1),
+    "corridor": (0, 1), "smoothing": (0, 0.99),
 }  # fmt: skip
 _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": SCHEDULES,
