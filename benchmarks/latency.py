@@ -1,11 +1,12 @@
-"""How far estimates of latency are off, over random plans of five architectures that the estimate has never seen.
+"""How far estimates of latency are off, over random plans of five architectures that were not fitted.
 
-Each model is profiled from nothing (no cache). Then other random plans are really cut and timed whole, in turns with the
-dense network, whose own time says how the machine has drifted since the profile: a busy machine is no error of the
-estimate. One thread on the processor is timed by the time that it computed, which does not run on while others have the
-core. Rivals: milliseconds in proportion to the multiply-accumulates, and the best line through MACs of as many timed plans
-as the profile had.
-Bar: the median error is 15 % or less for every architecture.
+Each model is profiled from nothing (no cache). Its held-out plans, really cut, are timed whole in turns with the networks
+that the profile learns from, so that a busy moment falls on all of them: that is the estimate's error. Then new plans are
+cut and timed afterwards, when the machine's mood is another; the dense network timed beside them says by how much, and what
+is left is shown next to it. One thread on the processor is timed by the time that it computed, which does not run on while
+others have the core. Rivals on the later plans: milliseconds in proportion to the multiply-accumulates, and the best line
+through their MACs, fitted to these very plans.
+Bar: the median error over the held-out plans is 15 % or less for every architecture.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def measured(name: str, batch: int, seconds: float, plans: int) -> dict[str, Any
     model, inputs = loaded(name)
     comb = cpd.comb(model, inputs)
     with tempfile.TemporaryDirectory() as folder:
-        table = profile(model, inputs, comb, batch=batch, seconds=seconds, seed=0, timings=Timings("", Path(folder)))
+        table = profile(model, inputs, comb, batch=batch, seconds=seconds, seed=0, held_out=plans, timings=Timings("", Path(folder)))
     estimates, costs = LatencyModel(comb.record, table), CostModel(comb.record)
 
     rng = np.random.default_rng(99)
@@ -64,6 +65,7 @@ def measured(name: str, batch: int, seconds: float, plans: int) -> dict[str, Any
         deadline = time.perf_counter() + seconds / 2
         while len(times[0]) < 7 or (time.perf_counter() < deadline and len(times[0]) < 40):
             for network, row in list(zip(networks, times, strict=True))[:: 1 if len(times[0]) % 2 else -1]:
+                network(*sample)  # a network that is at work finds its weights in the cache
                 start = now()
                 network(*sample)
                 row.append((now() - start) * 1e3)
@@ -72,6 +74,7 @@ def measured(name: str, batch: int, seconds: float, plans: int) -> dict[str, Any
     truth = np.array(whole[1:]) * drift
     guesses = [estimates.estimate(plan.keep) for plan in keeps]
     found = np.array([g.value for g in guesses])
+    checks = np.abs([check.error for check in table.checks])
     macs = np.array([costs.price(plan.keep).macs for plan in keeps]) / costs.dense.macs
     # The line is fitted to these very plans, which favours it.
     line = np.polyfit(macs, truth, 1, w=1 / truth)
@@ -81,8 +84,8 @@ def measured(name: str, batch: int, seconds: float, plans: int) -> dict[str, Any
 
     return {
         "model": name, "batch": batch, "plans": plans, "dense_ms": table.dense_ms, "profile_s": table.seconds,
-        "off": off(found), "worst": float(np.max(np.abs(found / truth - 1))), "said": table.median_error,
-        "inside": sum(g.low <= t <= g.high for g, t in zip(guesses, truth, strict=True)),
+        "off": float(np.median(checks)), "worst": float(checks.max()), "later_off": off(found),
+        "inside": sum(bool(g.low <= t <= g.high) for g, t in zip(guesses, truth, strict=True)),
         "macs_off": off(macs * table.dense_ms), "line_off": off(np.polyval(line, macs)), "drift": drift,
         "estimated_ms": found.tolist(), "measured_ms": truth.tolist(),
     }  # fmt: skip
@@ -96,16 +99,19 @@ def main() -> int:
     bench.begin(arguments)
     chosen = arguments.models[:3] if arguments.quick else arguments.models
     rows = [measured(name, arguments.batch, *((8.0, 8) if arguments.quick else (25.0, 16))) for name in chosen]
-    head = ("model", "dense ms", "profile s", "median error", "worst", "in its interval", "by MACs alone", "best line through MACs")
+    head = (
+        "model", "dense ms", "profile s", "median error", "worst", "later: median error", "in its interval", "drift",
+        "by MACs alone", "best line through MACs",
+    )  # fmt: skip
     bench.table(head, [
         (r["model"], f"{r['dense_ms']:.2f}", f"{r['profile_s']:.0f}", f"{r['off']:.1%}", f"{r['worst']:.1%}",
-         f"{r['inside']} of {r['plans']}", f"{r['macs_off']:.1%}", f"{r['line_off']:.1%}") for r in rows
+         f"{r['later_off']:.1%}", f"{r['inside']} of {r['plans']}", f"{r['drift']:.2f}", f"{r['macs_off']:.1%}", f"{r['line_off']:.1%}") for r in rows
     ])  # fmt: skip
     worst = max(rows, key=lambda r: r["off"])
     inside = sum(r["inside"] for r in rows) / sum(r["plans"] for r in rows)
     figure = (
-        f"Median error {min(r['off'] for r in rows):.1%} to {worst['off']:.1%} over {len(rows)} architectures; "
-        f"{inside:.0%} of the measured times lie in the estimate's 90 % interval."
+        f"Median error {min(r['off'] for r in rows):.1%} to {worst['off']:.1%} over {len(rows)} architectures; of times measured "
+        f"later {inside:.0%} lie in the estimate's 90 % interval."
     )
     return bench.end(arguments, {"rows": rows}, figure, worst["off"] <= BAR)
 

@@ -65,6 +65,7 @@ def profile(
     device: str = "cpu",
     seconds: float = 30.0,
     seed: int = 0,
+    held_out: int = HELD_OUT,
     timings: Timings | None = None,
     progress: Progress | None = None,
 ) -> LatencyTable:
@@ -76,6 +77,7 @@ def profile(
         batch: samples in a pass.
         seconds: of timed passes, about; cutting comes on top.
         seed: of the random plans.
+        held_out: plans that are timed and not fitted.
         timings: what earlier profiles timed; by default this machine's cache.
         progress: told after every network.
     Raises:
@@ -92,13 +94,13 @@ def profile(
     used = {q.key: columns(q) for q in inventory.operators}
     new = [key for key, row in used.items() if len(timings.of(key, len(row))) < _ENOUGH]
     fitted = FITTED if new else AGAIN
-    plans = [plan_ratios(comb, {}), *_random_plans(comb, fitted + HELD_OUT, seed)]
+    plans = [plan_ratios(comb, {}), *_random_plans(comb, fitted + held_out, seed)]
     model.to(place)
     sample = batch_of(inputs, batch, place)
     timed = _time_all(model, comb, inventory, plans, sample, place, seconds, progress)
     # Spread evenly: where not all networks fit into memory at once, the machine's mood falls on both kinds alike.
-    held_out = set(np.linspace(2, fitted + HELD_OUT, HELD_OUT).round().astype(int).tolist())
-    seen = [t for i, t in enumerate(timed) if i not in held_out]
+    aside = set(np.linspace(2, fitted + held_out, held_out).round().astype(int).tolist())
+    seen = [t for i, t in enumerate(timed) if i not in aside]
 
     for key, rows in _points(inventory, seen).items():
         timings.add(key, rows)
@@ -110,7 +112,7 @@ def profile(
     sums = [_sum(inventory, fits, t.sizes) for t in timed]
     measured = [t.whole_ms for t in timed]
     fixed, factor = whole(
-        [s for i, s in enumerate(sums) if i not in held_out], [m for i, m in enumerate(measured) if i not in held_out]
+        [s for i, s in enumerate(sums) if i not in aside], [m for i, m in enumerate(measured) if i not in aside]
     )
     operators, unlisted = _listed(inventory, fits, factor, seen[0])
     return LatencyTable(
@@ -124,7 +126,7 @@ def profile(
         operators=operators,
         extents=tuple(tuple(int(a) for a in row) for row in inventory.extents[inventory.known :]),
         fixed_ms=fixed + unlisted,
-        checks=tuple(Check(fixed + factor * sums[i], measured[i]) for i in sorted(held_out)),
+        checks=tuple(Check(fixed + factor * sums[i], measured[i]) for i in sorted(aside)),
         dense_ms=timed[0].whole_ms,
         seconds=time.perf_counter() - start,
     )

@@ -24,6 +24,7 @@ from cpd.prune.cost import CostModel, Keep
 from cpd.prune.estimate import Estimate
 
 SCHEMA = 1
+_HOURS = 0.06  # relative; seen between profiles and later measurements on a machine with two cores and neighbours
 
 
 @dataclass(frozen=True)
@@ -102,14 +103,14 @@ class LatencyTable:
     def spread(self) -> float:
         """Half width of the 90 % interval of an estimate, as a share of it.
 
-        The root mean square of the held-out errors times the 95 % point of a normal distribution, widened for how few
-        they are (a prediction from n observations, after Student's t as approximated by 1 + 2/n); a quarter where
-        nothing was held out.
+        The root mean square of the held-out errors, and of how far a machine's own times differ from one hour to the
+        next, times the 95 % point of a normal distribution, widened for how few the checks are (a prediction from n
+        observations, after Student's t as approximated by 1 + 2/n); a quarter where nothing was held out.
         """
         if not self.checks:
             return 0.25
         errors = np.array([c.error for c in self.checks])
-        return float(max(1.645 * np.sqrt((errors**2).mean()) * (1 + 2 / len(errors)), 0.01))
+        return float(1.645 * np.sqrt((errors**2).mean() + _HOURS**2) * (1 + 2 / len(errors)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
