@@ -26,7 +26,7 @@ def check(kind: str, file: Path, folder: Path) -> dict[str, Any]:
     try:
         return _weights(file, folder, size) if kind == "weights" else _data(file, folder)
     except CpdError as error:
-        return {"refused": str(error).removeprefix(f"{file}: ")}
+        return {"refused": str(error).replace(f"{file}: ", "").replace(str(file), "it")}  # the user gave another name
     except MemoryError:
         return {"refused": f"needs more than {limits.MEMORY_BYTES // limits.MIB} MiB of memory to be checked."}
     except OutOfTime:

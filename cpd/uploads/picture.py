@@ -55,5 +55,9 @@ def check_picture(data: bytes) -> str:
                 return SUFFIXES[image.format or ""]
     except UnidentifiedImageError as error:
         raise DataError("is no image of a kind that is taken (JPEG, PNG, BMP, WebP, TIFF, GIF, PPM).") from error
+    except Image.DecompressionBombError as error:
+        raise DataError(
+            f"has more pixels than the {limits.PIXELS // 1_000_000} million that are taken at most."
+        ) from error
     except _BROKEN as error:
         raise DataError(f"cannot be decoded ({str(error)[:100] or type(error).__name__}).") from error
