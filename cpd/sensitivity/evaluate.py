@@ -19,7 +19,7 @@ from cpd.sensitivity.split import Split, split
 from cpd.sensitivity.walk import Walker
 from cpd.tasks.task import Batch, Task
 
-FEWEST = 128  # images at the least: fewer say too little of their own spread
+FEWEST = 512  # images at the least: fewer cost little, and small sets are all evaluated
 _OF_DROP = 0.1  # a drop need not be known better than to a tenth of itself
 
 
