@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 from cpd.comb.comb import Comb
 from cpd.comb.group import Group
 from cpd.comb.silence import Silenced
+from cpd.comb.trace import widened
 from cpd.prune.plan import Plan, plan_ratios
 from cpd.prune.surgery import prune
 
@@ -75,7 +76,8 @@ def measure(model: nn.Module, inputs: tuple[Any, ...], comb: Comb, ratio: float 
     groups = [group for group in comb.groups if group.prunable]
     if not groups:
         return []
-    wide = pytree.tree_map(_double, inputs)
+    # The dense graph is run as it was traced, and some of its shapes name that batch.
+    wide = pytree.tree_map(_double, widened(inputs))
     aliases = comb.trace.aliases
 
     def check(subject: nn.Module, some: Sequence[Group]) -> tuple[float, float]:

@@ -75,7 +75,7 @@ def trace(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0) -
 
 
 def _export(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
-    wide = _widened(inputs)
+    wide = widened(inputs)
     try:
         with _quiet():
             return torch.export.export(model, wide, strict=False)
@@ -104,7 +104,7 @@ def _quiet() -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
-def _widened(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def widened(inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """A batch of one becomes two: an axis of size one cannot be told from one that broadcasts."""
 
     def widen(leaf: Any) -> Any:

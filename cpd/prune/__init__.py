@@ -13,7 +13,7 @@ quantity.py what a target is about: a share, or milliseconds
 living.py   sizes of a network on paper, kept up while it shrinks and grows
 estimate.py a number with its interval
 index.py    which positions of every tensor live on under a plan
-surgery.py  a plan and a comb -> a smaller module
+surgery.py  a plan and a comb -> a smaller module (slicing.py copies what lives)
 """
 
 from cpd._verb import make_callable

@@ -97,6 +97,26 @@ def test_a_missing_slice_is_found() -> None:
     assert all(g.certified for g in after.groups[1:] if g.prunable)
 
 
+class InTiles(torch.nn.Module):
+    """Names its batch in a shape: a trace holds the batch that it was made with, two where one image was given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = torch.nn.Conv2d(3, 6, 3, padding=1), torch.nn.Conv2d(6, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, c, h, w = x.shape
+        x = x.reshape(b, c, h // 4, 4, w // 4, 4).mean((3, 5))
+        return self.two(self.one(x).relu())
+
+
+def test_one_image_is_enough_for_the_certificate() -> None:
+    model, inputs = InTiles().eval(), (torch.randn(1, 3, 12, 12),)
+    checks = measure(model, inputs, comb(model, inputs))
+    assert [check.group for check in checks] == ["one"]
+    assert all(check.passed for check in checks)
+
+
 def test_outputs_and_inputs_are_locked_with_words() -> None:
     _, _, result = combed("residual")
     reasons = {g.name: g.reason for g in result.groups if not g.prunable}
