@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -86,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not is_free(chosen.port):
         print(f"port {chosen.port} on {ADDRESS} is in use; stop what runs there or choose another with --port.", file=sys.stderr)
         return 2
+    os.umask(0o077)  # whatever is written from here on is its owner's alone
     try:
         supervisor.ensure(open_workspace())
     except CpdError as error:

@@ -6,11 +6,12 @@ transaction is short.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,7 @@ class Connection:
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
+            _make_private(self.path)
             db = sqlite3.connect(self.path, timeout=self._patience_s, isolation_level=None, check_same_thread=False)
             try:
                 self._prepare(db)
@@ -158,3 +160,16 @@ class Connection:
             if db.in_transaction:
                 db.execute("ROLLBACK")
             raise
+
+
+def _make_private(path: Path) -> None:
+    """The file for its owner alone, made where it is missing; SQLite's other two files take its mode.
+
+    A file that is there is not opened: closing it would end the locks of this process's other connections to it.
+    """
+    with suppress(OSError):  # SQLite says what is wrong, in words of ours
+        if path.exists():
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)
+        else:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))

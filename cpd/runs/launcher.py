@@ -108,6 +108,7 @@ def detached(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
             stdout=output,
             stderr=output,
             start_new_session=True,
+            umask=0o077,  # what a run writes is its owner's alone, whichever library writes it
             env=os.environ | {"PYTHONPATH": path},
         )
     except OSError as error:

@@ -21,8 +21,9 @@ from cpd.runs.failure import sentence
 from cpd.runs.policy import Policy
 from cpd.runs.project import create_project, list_projects, open_project, project_folder
 from cpd.runs.spec import RunSpec
+from cpd.runs.store import Store
 from cpd.runs.workspace import check_id, new_run_id, open_workspace, run_folder, slug
-from tests.runs.conftest import REPOSITORY
+from tests.runs.conftest import REPOSITORY, end_processes, wait_over
 
 plain = hs.recursive(
     hs.none() | hs.booleans() | hs.integers() | hs.floats(allow_nan=False, allow_infinity=False) | hs.text(max_size=5),
@@ -125,6 +126,21 @@ def test_only_the_owner_may_look_into_the_workspace(tmp_path):
     for path in (root, root / "runs", project_folder(root, project.id)):
         assert path.stat().st_mode & 0o777 == 0o700, path
     assert (project_folder(root, project.id) / "project.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_a_worker_writes_is_the_owners_alone(root, store):
+    """Under the usual umask, whichever library writes it; and a store from before is closed to others when it is opened."""
+    name = submit(root, RunSpec("walk", options={"steps": 20, "fail": "once"}))  # leaves a file that it opened plainly
+    wait_over(store, name)
+    written = [path for path in root.rglob("*") if path.name != "policy.json"]  # which the test itself wrote
+    assert {"runs.db", "worker.log", "failed", "checkpoints"} <= {path.name for path in written}
+    assert {path: oct(path.stat().st_mode & 0o777) for path in written if path.stat().st_mode & 0o077} == {}
+    end_processes(root)
+    (root / "runs.db").chmod(0o644)
+    again = Store(root / "runs.db")
+    again.run(name)
+    again.close()
+    assert (root / "runs.db").stat().st_mode & 0o777 == 0o600
 
 
 def test_a_run_of_nothing_is_refused_before_anything_is_written(root):
