@@ -44,7 +44,7 @@ def _special(kind: int, system: int = 3) -> bytes:
         info = zipfile.ZipInfo("cat/2.png")
         info.create_system = system
         info.external_attr = (kind | 0o777) << 16
-        archive.writestr(info, "/etc/passwd")
+        archive.writestr(info, PNG)
     return packed.getvalue()
 
 
