@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 MIB = 1 << 20
-WEIGHTS_MIB = 512  # of a file of weights
-ARCHIVE_MIB = 512  # of a zip
+WEIGHTS_MIB = 500  # of a file of weights
+ARCHIVE_MIB = 500  # of a zip
 
 # Weights.
 HEADER_BYTES = 16 * MIB  # of a safetensors header; a model of 10,000 tensors needs about 1.5
