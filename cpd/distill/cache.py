@@ -39,7 +39,7 @@ class Cache:
             if engine.agree(should_stop()):
                 return False
             with torch.no_grad(), engine.autocast():
-                outputs: Tensor = teacher(images.to(engine.device))
+                outputs: Tensor = teacher(engine.placed(images))
             if table is None:
                 if self.images * outputs[0].numel() * outputs.element_size() > self.limit_bytes:
                     return True

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from cpd.distill.settings import TrainSettings
 from cpd.distill.student import Student
-from cpd.errors import DeviceError
+from cpd.errors import DeviceError, RunError
 from cpd.importance.accumulate import Accumulator
+from cpd.measure.latency import evaluating
 from cpd.measure.machine import pick_device
 
 
@@ -46,10 +47,40 @@ class Engine:
         self.rank: int = self.accelerator.process_index
         self.world: int = self.accelerator.num_processes
         self.module: nn.Module = nn.Identity()
+        self.channels_last = settings.channels_last
         self._optimizer: Any = None
+
+    def lay_out(self, module: nn.Module) -> None:
+        """Give the weights the layout that the settings ask for, in place."""
+        if self.channels_last:
+            laid_out(module, torch.channels_last)
+
+    def placed(self, images: Tensor) -> Tensor:
+        """A batch on the device, in that layout."""
+        images = images.to(self.device, non_blocking=True)
+        fit = self.channels_last and images.ndim == 4
+        return images.contiguous(memory_format=torch.channels_last) if fit else images
+
+    def check_layout(self, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        """Try the layout on one batch.
+
+        Raises:
+            RunError: the network reshapes activations in a way that only the usual layout allows.
+        """
+        if not self.channels_last:
+            return
+        try:
+            with torch.no_grad(), evaluating(module):
+                module(*(self.placed(x) for x in inputs))
+        except RuntimeError as error:
+            raise RunError(
+                "channels_last does not work with this network, it reshapes activations in a way that only the usual "
+                "layout allows; turn it off."
+            ) from error
 
     def adopt(self, student: Student) -> None:
         """Train this student from now on."""
+        self.lay_out(student.module)
         self.accelerator._models.clear()
         self.accelerator._optimizers.clear()
         self.module = self.accelerator.prepare_model(student.module) if self.world > 1 else student.module
@@ -117,3 +148,9 @@ class Engine:
                 }
             )
         return totals
+
+
+def laid_out(module: nn.Module, layout: torch.memory_format) -> nn.Module:
+    """The module itself, its four-dimensional weights in that layout."""
+    changed: nn.Module = module.to(memory_format=layout)  # type: ignore[call-overload]
+    return changed

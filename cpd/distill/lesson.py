@@ -63,7 +63,7 @@ class Lesson:
             numbers: of the batch's images, where the cache knows the teacher's answers to them.
         """
         rate = set_rate(student.optimizer, scheduler, step)
-        images, targets = (t.to(self.engine.device, non_blocking=True) for t in batch)
+        images, targets = self.engine.placed(batch[0]), batch[1].to(self.engine.device, non_blocking=True)
         if self.mixed is not None:
             images, targets = self.mixed(images, targets)
         parts = self.settings.accumulate

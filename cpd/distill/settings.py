@@ -71,6 +71,8 @@ class TrainSettings:
         seed: of every random choice.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto".
         precision: "no" for float32, or mixed "bf16", "fp16".
+        channels_last: lay images and weights out channel by channel at every pixel, which convolutions are often faster
+            with.
     """
 
     epochs: float = 15.0
@@ -107,6 +109,7 @@ class TrainSettings:
     seed: int = 0
     device: str = "cpu"
     precision: str = "no"
+    channels_last: bool = False
 
     def __post_init__(self) -> None:
         for name, least in _POSITIVE.items():

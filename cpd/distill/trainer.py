@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from cpd.distill.cache import Cache
-from cpd.distill.engine import Engine
+from cpd.distill.engine import Engine, laid_out
 from cpd.distill.features import Taps
 from cpd.distill.lesson import Lesson, loss_terms
 from cpd.distill.losses import LOSSES
@@ -118,7 +119,7 @@ class _Run:
         begin: int,
     ) -> None:
         self.model, self.task, self.settings, self.recorder, self.comb = model, task, settings, recorder, comb
-        self.begin = begin
+        self.begin, self.inputs = begin, inputs
         self.per_epoch = task.steps(settings.batch_size)
         self.total = settings.total_steps(self.per_epoch)
         if begin >= self.total:
@@ -136,6 +137,7 @@ class _Run:
         self.teacher = None
         if teaches is not None:
             self.teacher = copy.deepcopy(teaches).eval().requires_grad_(False).to(self.engine.device)
+            self.engine.lay_out(self.teacher)
         self.taps: Taps | None = None
         if any(LOSSES[name].needs_features for name in loss_terms(settings, self.teacher is not None)):
             if teaches is not model:
@@ -192,7 +194,7 @@ class _Run:
                 self.step, "stop", f"stopped after step {self.step} of {self.total}; resume goes on from here"
             )
         return Trained(
-            module=self.student.handed_over.eval(),
+            module=laid_out(self.student.handed_over.eval(), torch.contiguous_format),
             plan=self.shrink.finished(self.student) if self.shrink else None,
             finished=finished,
             step=self.step,
@@ -218,6 +220,8 @@ class _Run:
             self.student = Student.whole(self.model, self.comb, self.settings, keep, self.engine.device)
         else:
             self.student = Student(copy.deepcopy(self.model).to(self.engine.device), self.settings)
+        self.engine.lay_out(self.student.module)
+        self.engine.check_layout(self.student.module, self.inputs)
         if state:
             self._restore(state)
             return
