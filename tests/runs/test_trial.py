@@ -42,7 +42,10 @@ def test_the_cut_is_measured_with_fresh_statistics_and_kept_under_its_digest(tmp
     spec = f"{tmp_path}/net.py:Net"
     model, inputs = cpd.load_model(spec)
     comb = cpd.comb(model, inputs)
-    plan = Plan(comb.model, tuple(GroupPlan(g.name, g.width, KEEP if g.name == "0" else tuple(range(g.width))) for g in comb.groups))
+    plan = Plan(
+        comb.model,
+        tuple(GroupPlan(g.name, g.width, KEEP if g.name == "0" else tuple(range(g.width))) for g in comb.groups),
+    )
     options = {"plan": json.loads(plan.to_json()), "batches": [1], "recalibrate": 2}
     row = run_foreground(tmp_path / "out", RunSpec("trial", model=spec, data="digits", options=options, seed=3))
     assert row.state == "finished", row.error
