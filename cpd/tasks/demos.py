@@ -94,7 +94,8 @@ DEMOS: tuple[Demo, ...] = (
         settings={"num_classes": 11, "img_size": 96, "decoder_segmentation_channels": 128},
         data="digit-scenes",
         task="segmentation",
-        target={"macs": 0.2},
+        # At batch 1 much of its time goes into calling operators, whatever their width: hence so deep a cut.
+        target={"macs": 0.08},
         run={"epochs": 8, "batch_size": 8, "lr": 1e-3, "multiple": 8, "minimum": 16, "cut_share": 0.35},
     ),
 )
