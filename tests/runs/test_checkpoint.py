@@ -269,7 +269,7 @@ def test_kills_aimed_at_the_write_never_tear_a_checkpoint(tmp_path, one_thread):
             assert same(restored.state, state(restored.step))
             assert restored.step >= reached, "a checkpoint that had been saved is gone"
             reached = restored.step
-    assert reached > 20
+    assert reached > 5, "hardly anything was saved: the kills hit nothing"
     assert torn > 5, "the kills missed the writes, so nothing was tested"
 
 

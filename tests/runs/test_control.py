@@ -46,12 +46,12 @@ def test_a_paused_run_keeps_its_place_and_loses_no_step(root, store):
     control.stop(root, second)
     wait_over(store, second)
     wait_over(store, first, 40)
-    assert store.run(third).launched >= store.run(first).finished
     is_whole(root, store, first, 1, 400)
     assert store.events(first, kinds=["resume"])[0].step == row.step
     with pytest.raises(RunError, match="is finished; only a waiting or running run can be paused"):
         control.pause(root, first)
     wait_over(store, third)
+    assert store.run(third).launched >= store.run(first).finished
 
 
 def test_a_run_whose_worker_is_dead_can_be_paused(root, store):
