@@ -145,6 +145,7 @@ def test_the_demo_from_the_first_click_to_the_pruned_model(chromium: Browser, se
     plan = project_folder(server.home, page.url.partition("project=")[2].partition("&")[0]) / "plan.json"
     type_ratio(page, "40")
     until(lambda: asked(plan) == 0.4, "a typed ratio is not saved")
+    settled(page)
     page.keyboard.press("Control+z")
     until(lambda: asked(plan) != 0.4, "Ctrl+Z does not take back what was typed")
     walk.shoot("4-plan")
