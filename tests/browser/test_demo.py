@@ -159,7 +159,7 @@ def test_the_demo_from_the_first_click_to_the_pruned_model(chromium: Browser, se
     page.get_by_role("spinbutton", name="Epochs").press("Enter")
     settled(page)
     page.get_by_role("button", name="Prune while distilling").click()
-    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible(timeout=SLOW)
+    expect(page.get_by_test_id("stMain").get_by_role("button", name="Stop", exact=True)).to_be_visible(timeout=SLOW)
     store = Store(database(server.home))
     run = store.list_runs(kinds=("distill",))[0].id
     assert f"run={run}" in page.url

@@ -139,8 +139,10 @@ def test_a_plan_of_150_groups_is_edited_by_hand_and_found_again(page: Page, fold
     until(lambda: asked(folder) == [40, 40, 40, 40, 30.5, 50], "Ctrl+D does not fill")
 
     # Back and forth, one whole action at a time.
+    settled(page)
     page.keyboard.press("Control+z")
     until(lambda: asked(folder) == [40, 30, 10, 20, 30.5, 50], "the fill is not undone")
+    settled(page)
     page.keyboard.press("Control+z")
     until(lambda: asked(folder) == [40, 30, 0, 0, 0, 0], "the paste is not undone")
     page.keyboard.press("Control+y")
@@ -167,5 +169,6 @@ def test_a_plan_of_150_groups_is_edited_by_hand_and_found_again(page: Page, fold
     expect(page.get_by_test_id("glide-cell-1-0")).to_have_text("stage1.conv0")
     assert page.get_by_label("Find groups").input_value() == "stage1"
     expect(page.get_by_role("combobox", name="Branch")).to_have_value("bolder")
+    settled(page)
     page.keyboard.press("Control+z")
     until(lambda: asked(folder) == [40, 30, 0, 0, 0, 0], "the history is lost with the app")
