@@ -47,6 +47,11 @@ def submit_again(project: Project, kind: str, options: Mapping[str, Any]) -> Non
     submit(project, kind, options)
 
 
+def clone(run: str, options: Mapping[str, Any], seed: int) -> str:
+    """Queue a run like `run` with these options changed; its id. What the form does not show, such as a teacher, stays."""
+    return control.clone(state.workspace(), run, options, seed)
+
+
 def prepare(project: Project) -> None:
     """What a new project needs first: its groups and its baseline."""
     submit(project, "comb", COMB)

@@ -91,12 +91,19 @@ def _banner(like: Run, step: int | None) -> None:
         else:
             saved = next((place for place in engine.checkpoints(like.id) if place.step == step), None)
             st.markdown(f":material/history: Goes on from **{like.id}**, {told(saved) if saved else f'step {step:,}'}.")
+        if like.spec.options.get("teacher"):
+            st.caption(f"Its teacher stays {like.spec.options['teacher']}.")
         st.button("Start afresh instead", key="run.afresh", type="tertiary", on_click=lambda: st.session_state.pop(ORIGIN, None))
 
 
 def start(project: Project, options: dict[str, Any], seed: int, like: str, step: int | None) -> None:
     try:
-        run = engine.roll_back(like, step, options) if step is not None else engine.submit(project, "distill", options, seed)
+        if step is not None:
+            run = engine.roll_back(like, step, options)
+        elif like:
+            run = engine.clone(like, options, seed)
+        else:
+            run = engine.submit(project, "distill", options, seed)
     except CpdError as error:
         st.session_state["run.error"] = str(error)
         return

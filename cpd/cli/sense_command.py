@@ -121,7 +121,7 @@ class _Watcher:
         self._bar = bar
 
     def metric(self, step: int, values: Mapping[str, float]) -> None:
-        pass
+        """The table at the end holds them all."""
 
     def event(self, step: int, kind: str, text: str, data: Mapping[str, Any]) -> None:
         if kind in ("resume", "error"):

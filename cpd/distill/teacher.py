@@ -66,7 +66,7 @@ def check_teacher(teacher: nn.Module, inputs: tuple[Tensor, ...], task: Task, na
         task.check(outputs)
     except CpdError as error:
         raise DataError(f"teacher {name}: {error}") from error
-    except Exception as error:
+    except Exception as error:  # a network of anybody's fails in any way it likes on images it was not made for
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise DataError(
             f"teacher {name} does not take the student's images {tuple(inputs[0].shape[1:])}: {first}"

@@ -187,19 +187,20 @@ def test_the_queue_can_be_reordered_and_widened(open_page, project, home):
 
 def test_a_clone_opens_the_form_with_the_runs_own_settings(open_page, project, home):
     made = project()
-    options = {"target": {"params": 0.4}, "plan": None, "epochs": 3.0, "lr": 0.007, "corridor": 0.02}
+    options = {"target": {"params": 0.4}, "plan": None, "epochs": 3.0, "lr": 0.007, "corridor": 0.02, "teacher": "timm:resnet34"}
     store(home).add("distill-old", made.spec("distill", 11, options))
     (home / "runs" / "distill-old").mkdir()
     at = open_page("run", project=made.id)
     at.button(key="clone.distill-old").click().run()
     assert "A clone of **distill-old**" in texts(at, "markdown")
+    assert "timm:resnet34" in texts(at, "caption")
     assert at.number_input(key=f"budget.{made.id}.distill-old.corridor").value == 2.0
     at.number_input(key=f"budget.{made.id}.distill-old.lr").set_value(0.003).run()
     at.button(key="run.start").click().run()
     assert not at.exception
     new = store(home).list_runs(made.id)[0]
     assert new.id != "distill-old"
-    chosen = {name: new.spec.options[name] for name in ("target", "plan", "epochs", "lr", "corridor")}
+    chosen = {name: new.spec.options[name] for name in options}
     assert (chosen, new.spec.seed) == (options | {"lr": 0.003}, 11)
     assert "A clone of" not in texts(at, "markdown")
     at.button(key=f"clone.{new.id}").click().run()
