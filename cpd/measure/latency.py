@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -48,14 +49,14 @@ def latencies(
             stack.enter_context(evaluating(module))
         for module in modules.values():
             for _ in range(_WARM_UP):
-                _time(module, sample, device)
+                pass_ms(module, sample, device)
         deadline = time.perf_counter() + seconds * len(modules)
         rounds = 0
         while rounds < _FEWEST or (rounds < _MOST and time.perf_counter() < deadline):
             # Turn by turn from either end: whoever runs after a slow neighbour does so half of the time only.
             order = list(modules.items()) if rounds % 2 == 0 else list(modules.items())[::-1]
             for name, module in order:
-                times[name].append(_time(module, sample, device))
+                times[name].append(pass_ms(module, sample, device))
             rounds += 1
     threads = torch.get_num_threads()
     return {name: _summary(batch, row, threads) for name, row in times.items()}
@@ -78,15 +79,22 @@ def evaluating(module: nn.Module) -> Iterator[None]:
             part.training = mode
 
 
-def _time(module: nn.Module, sample: tuple[Tensor, ...], device: torch.device) -> float:
-    _finish(device)
-    start = time.perf_counter()
-    module(*sample)
-    _finish(device)
-    return (time.perf_counter() - start) * 1e3
+def pass_ms(
+    run: Callable[..., Any],
+    sample: tuple[Tensor, ...],
+    device: torch.device,
+    now: Callable[[], float] = time.perf_counter,
+) -> float:
+    """Milliseconds of one `run(*sample)` on `device`, by the clock `now` (seconds)."""
+    finish(device)
+    start = now()
+    run(*sample)
+    finish(device)
+    return (now() - start) * 1e3
 
 
-def _finish(device: torch.device) -> None:
+def finish(device: torch.device) -> None:
+    """Wait until `device` has done all that it was given; the processor has by then."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     elif device.type == "mps":

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
 
 from cpd.comb.comb import Comb
-from cpd.measure.latency import batch_of
+from cpd.measure.latency import batch_of, finish, pass_ms
 from cpd.measure.machine import device_name, pick_device
 from cpd.measure.quantities import Inventory, Quantities, take_inventory
 from cpd.measure.terms import FloatArray, as_terms, columns, fit, whole
@@ -216,11 +216,7 @@ class _Clock(Interpreter):
 
     def whole(self, network: nn.Module, sample: tuple[Tensor, ...]) -> float:
         """Milliseconds of one pass of the network itself."""
-        self._finish()
-        start = self.now()
-        network(*sample)
-        self._finish()
-        return (self.now() - start) * 1e3
+        return pass_ms(network, sample, self.place, self.now)
 
     def run_node(self, n: Node) -> Any:
         at = self.position.get(n)
@@ -228,18 +224,12 @@ class _Clock(Interpreter):
             return super().run_node(n)
         args, kwargs = self.fetch_args_kwargs_from_env(n)
         target: Any = n.target
-        self._finish()
+        finish(self.place)
         start = self.now()
         result = target(*args, **kwargs)
-        self._finish()
+        finish(self.place)
         self.times[at] = (self.now() - start) * 1e3
         return result
-
-    def _finish(self) -> None:
-        if self.place.type == "cuda":
-            torch.cuda.synchronize(self.place)
-        elif self.place.type == "mps":
-            torch.mps.synchronize()
 
 
 def _positions(network: GraphModule, inventory: Inventory) -> dict[Node, int]:

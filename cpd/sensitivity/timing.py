@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Interpreter, Node
 
-from cpd.measure.latency import batch_of, evaluating
+from cpd.measure.latency import batch_of, evaluating, pass_ms
 from cpd.sensitivity.interval import FloatArray, median_interval
 
 _WARM_UP = 1  # the first pass allocates, chooses kernels and fills caches
@@ -55,13 +55,13 @@ def ratios(
         for _, network in order:
             stack.enter_context(evaluating(network))
             for _ in range(_WARM_UP):
-                _time(network, sample, device)
+                pass_ms(network, sample, device)
         deadline = time.perf_counter() + seconds * len(order)
         rounds = 0
         found: dict[int, Ratio] = {}
         while rounds < _FEWEST or (rounds < _MOST and not _settled(found) and time.perf_counter() < deadline):
             for name, network in order if rounds % 2 == 0 else order[::-1]:
-                times[name].append(_time(network, sample, device))
+                times[name].append(pass_ms(network, sample, device))
             rounds += 1
             if rounds >= _FEWEST:
                 found = {name: _ratio(times[name], times[None]) for name in networks}
@@ -108,18 +108,3 @@ def _settled(found: Mapping[int, Ratio]) -> bool:
 def _ratio(times: list[float], dense: list[float]) -> Ratio:
     values: FloatArray = np.asarray(times, np.float64) / np.asarray(dense, np.float64)
     return Ratio(*median_interval(values))
-
-
-def _time(network: nn.Module, sample: tuple[Tensor, ...], device: torch.device) -> float:
-    _finish(device)
-    start = time.perf_counter()
-    network(*sample)
-    _finish(device)
-    return (time.perf_counter() - start) * 1e3
-
-
-def _finish(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    elif device.type == "mps":
-        torch.mps.synchronize()
