@@ -14,7 +14,7 @@ from cpd.measure.answers import Answers, Difference, wilson
 from cpd.measure.measurement import Latency, Measurement
 from cpd.measure.metrics import words
 from cpd.report.comparison import front
-from cpd.report.story import loss_of
+from cpd.report.verdict import loss_of
 from cpd.runs.finished import FinishedRun
 from cpd.runs.project import Project
 from cpd.runs.store import Series

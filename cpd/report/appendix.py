@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from cpd import __version__
 from cpd.distill.weights import Weight
 from cpd.export.result import Handover
-from cpd.report.story import LARGE_LOSS, SAFE_LOSS, WORTHWHILE, Story
+from cpd.report.story import Story
+from cpd.report.verdict import LARGE_LOSS, SAFE_LOSS, WORTHWHILE
 from cpd.report.words import duration, loss, milliseconds, percent, points, points_range
 from cpd.runs.finished import FinishedRun
 

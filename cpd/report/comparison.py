@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cpd.measure.metrics import words
 from cpd.report.appendix import Table
-from cpd.report.story import loss_of, speed_up
+from cpd.report.verdict import loss_of, speed_up
 from cpd.report.words import milliseconds, percent, points, points_range
 from cpd.runs.finished import FinishedRun
 

@@ -8,10 +8,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cpd.measure.answers import LEVEL, Answers, Difference, wilson
+from cpd.measure.answers import LEVEL, Answers
 from cpd.measure.measurement import Latency, Measurement
 from cpd.measure.metrics import words
 from cpd.report import charts
+from cpd.report.verdict import (
+    LARGE_LOSS,
+    SAFE_LOSS,
+    WORTHWHILE,
+    cost_headline,
+    flips,
+    loss_of,
+    noun,
+    speed_up,
+    verdict,
+)
 from cpd.report.words import (
     big,
     count,
@@ -71,11 +82,6 @@ class Story:
     run: FinishedRun = field(repr=False)
 
 
-SAFE_LOSS = 0.005  # a loss of up to half a point is called small
-LARGE_LOSS = 0.02  # beyond it nobody should switch without looking
-WORTHWHILE = 1.1  # times faster; less is within what a busy machine does by itself
-
-
 def tell(run: FinishedRun, title: str = "") -> Story:
     """The story of `run`; `title` is what the model is called in it, its SPEC by default."""
     steps = (had(run), cut(run), costs(run), buys(run), recommend(run))
@@ -115,7 +121,7 @@ def had(run: FinishedRun) -> Step:
             "multiply-accumulates, counted from the operators",
         )
     )
-    right = "" if dense.quality is None else f" that reaches {percent(dense.quality)} {_noun(dense)}"
+    right = "" if dense.quality is None else f" that reaches {percent(dense.quality)} {noun(dense)}"
     return Step(
         "What we had",
         f"A network{right} and needs {milliseconds(first.median_ms)} for {_batch(first.batch)}."
@@ -189,7 +195,7 @@ def costs(run: FinishedRun) -> Step:
             ("Measure the pruned network on images of your own first.",),
         )
     change = loss_of(run)
-    label = "change in " + _noun(pruned)
+    label = "change in " + noun(pruned)
     tone = "loss" if change.high < 0 else "gain" if change.low > 0 else "plain"
     numbers = [
         Number(
@@ -201,11 +207,11 @@ def costs(run: FinishedRun) -> Step:
         ),
         _quality("now", pruned),
     ]
-    text = [_verdict(change, pruned)]
+    text = [verdict(change, pruned)]
     answers = run.answers
     chart, caption = None, ""
     if answers is not None:
-        text.append(_flips(answers, pruned))
+        text.append(flips(answers, pruned))
         numbers.append(_flip_number(answers, pruned))
     chart = charts.learning(run.metrics, pruned.metric, words(pruned.metric).title, run.events)
     if chart is not None:
@@ -217,60 +223,7 @@ def costs(run: FinishedRun) -> Step:
             charts.per_class(answers.class_differences(), words(pruned.metric).short),
             "Change class by class, with intervals.",
         )
-    return Step("What it costs", _cost_headline(change, pruned), tuple(numbers), tuple(text), chart, caption)
-
-
-def loss_of(run: FinishedRun) -> Difference:
-    """Change of the metric, pruned less dense; paired over the images where the run kept its answers."""
-    answers = run.answers
-    if answers is not None and answers.metric == run.pruned.metric:
-        return answers.difference()
-    dense, pruned = run.dense, run.pruned
-    assert dense.quality is not None
-    assert pruned.quality is not None
-    value = pruned.quality - dense.quality
-    if pruned.metric != "top1":
-        return Difference(value, value, value, "no interval: the run kept no answers to single images")
-    # Newcombe 1998, method 10: from both Wilson intervals; wider than a paired one.
-    (l1, u1), (l2, u2) = wilson(pruned.quality, pruned.images), wilson(dense.quality, dense.images)
-    low = value - ((pruned.quality - l1) ** 2 + (u2 - dense.quality) ** 2) ** 0.5
-    high = value + ((u1 - pruned.quality) ** 2 + (dense.quality - l2) ** 2) ** 0.5
-    return Difference(value, low, high, f"{pruned.images} images, not paired")
-
-
-def _verdict(change: Difference, pruned: Measurement) -> str:
-    if change.low == change.high == change.value and change.value:
-        return "How sure that is cannot be said from this run."
-    if not change.is_clear:
-        return f"With {pruned.images:,} test images this change cannot be told from none at all; a loss larger than {loss(min(change.low, 0.0))} is unlikely."
-    side = "loss" if change.value < 0 else "gain"
-    return f"This {side} is larger than chance explains with {pruned.images:,} test images."
-
-
-def _cost_headline(change: Difference, pruned: Measurement) -> str:
-    noun = _noun(pruned)
-    if not change.is_clear and abs(change.value) <= SAFE_LOSS:
-        return f"No measurable change: {points(change.value)} of {noun}, within what chance explains."
-    kind = "gains" if change.value > 0 else "loses"
-    sure = "" if change.is_clear else ", though chance alone could explain it"
-    return f"It {kind} {loss(change.value)} of {noun}{sure}."
-
-
-def _flips(answers: Answers, pruned: Measurement) -> str:
-    if pruned.metric != "top1":
-        return (
-            f"On average {percent(float(answers.flipped.mean()))} of an image's pixels get another answer than before."
-        )
-    was = answers.dense.answer == answers.targets  # type: ignore[union-attr]
-    now = answers.pruned.answer == answers.targets  # type: ignore[union-attr]
-    lost, won, all_of = int((was & ~now).sum()), int((now & ~was).sum()), int(answers.flipped.sum())
-    if not all_of:
-        return f"All {answers.images:,} images get the same answer as before."
-    return (
-        f"{count(all_of, 'image')} of {answers.images:,} {'gets' if all_of == 1 else 'get'} another answer than before: "
-        f"{lost} went from right to wrong, {won} from wrong to right"
-        + (f", {all_of - lost - won} from one wrong answer to another." if all_of > lost + won else ".")
-    )
+    return Step("What it costs", cost_headline(change, pruned), tuple(numbers), tuple(text), chart, caption)
 
 
 def _flip_number(answers: Answers, pruned: Measurement) -> Number:
@@ -328,16 +281,6 @@ def buys(run: FinishedRun) -> Step:
     )  # fmt: skip
 
 
-def speed_up(run: FinishedRun) -> tuple[int, float] | None:
-    """(batch size, times as fast) at the largest batch size that was timed; None where nothing was."""
-    rows = [
-        (row.batch, row.median_ms / other.median_ms)
-        for row in run.dense.latency
-        if (other := run.pruned.at(row.batch)) is not None
-    ]
-    return max(rows) if rows else None
-
-
 def recommend(run: FinishedRun) -> Step:
     """Step 5: what follows from the numbers, by rules that the appendix states."""
     best = speed_up(run)
@@ -382,7 +325,7 @@ def recommend(run: FinishedRun) -> Step:
         numbers.append(
             Number("speed", times(best[1]), passes(best[0]), "", "gain" if best[1] > WORTHWHILE else "plain")
         )
-    numbers.append(Number(f"change in {_noun(run.pruned)}", points(change.value), points_range(change.low, change.high), "",
+    numbers.append(Number(f"change in {noun(run.pruned)}", points(change.value), points_range(change.low, change.high), "",
                           "loss" if change.high < 0 else "plain"))  # fmt: skip
     numbers.append(Number("of the original size", percent(run.pruned.parameters / run.dense.parameters, 0)))
     return Step("What we recommend", headline, tuple(numbers), tuple(text))
@@ -394,10 +337,6 @@ def _quality(label: str, found: Measurement) -> Number:
     return Number(
         label, percent(found.quality), about, f"{words(found.metric).title} on {count(found.images, 'held-out image')}"
     )
-
-
-def _noun(found: Measurement) -> str:
-    return {"top1": "accuracy", "miou": "mean IoU"}.get(found.metric, words(found.metric).short)
 
 
 def _batch(batch: int) -> str:

@@ -18,7 +18,8 @@ from cpd.prune.plan import GroupPlan, Plan
 from cpd.report.appendix import appendix
 from cpd.report.comparison import comparison, front
 from cpd.report.page import page
-from cpd.report.story import loss_of, speed_up, tell
+from cpd.report.story import tell
+from cpd.report.verdict import loss_of, speed_up
 from cpd.report.words import big, loss, milliseconds, points, points_range
 from cpd.runs.finished import FinishedRun
 from cpd.runs.spec import RunSpec
