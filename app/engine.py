@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from app import state
+from cpd import access
 from cpd.errors import CpdError
 from cpd.runs import control, policy, supervisor
 from cpd.runs.checkpoint import Saved
@@ -30,7 +31,10 @@ def _store(path: str) -> Store:
 
 
 def store() -> Store:
-    """The store of the workspace; one connection for all sessions, behind its own lock."""
+    """The store of the workspace; one connection for all sessions, behind its own lock.
+
+    Raises AccessError for who may no longer look: panels that draw themselves again come past no other door."""
+    access.require_look()
     root = state.workspace()
     if not database(root).exists():
         open_workspace(root)

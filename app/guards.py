@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import engine, state
+from app import engine, state, who
 from app.widgets import chrome
 from app.widgets.jobs import job_panel, last_failure
 from cpd.errors import CpdError
@@ -40,6 +40,6 @@ def comb(project: Project) -> state.Combed:
     last_failure(project, ("comb",))
     chrome.note("This model has not been combed", "Combing traces the model once and finds which units must leave together.", "account_tree")
     with st.container(horizontal=True, horizontal_alignment="center"):
-        st.button("Comb the model", type="primary", icon=":material/account_tree:", key="guard.comb",
+        st.button("Comb the model", type="primary", icon=":material/account_tree:", key="guard.comb", disabled=who.looks_on(),
                   on_click=engine.submit_again, args=(project, "comb", engine.COMB))  # fmt: skip
     st.stop()

@@ -7,7 +7,10 @@ from pathlib import Path
 import streamlit as st
 
 from app import state, steps
+from app.security import LOOPBACK
+from app.widgets.saving import chart_saving
 from app.widgets.sidebar import sidebar
+from cpd import access
 from cpd.errors import CpdError
 
 HERE = Path(__file__).resolve().parent
@@ -15,6 +18,10 @@ PAGES, ASSETS = HERE.parent / "pages", HERE / "assets"
 
 st.set_page_config(page_title="CPD Studio", page_icon=str(ASSETS / "icon.svg"), layout="wide")
 st.logo(str(ASSETS / "logo.svg"), icon_image=str(ASSETS / "icon.svg"), size="large")
+if not access.is_shared() and st.get_option("server.address") not in LOOPBACK:
+    st.error("This server can be reached by others, and nobody would be asked who they are: start it with ./run.sh, and share it "
+             "with ./run.sh --share, as docs/sharing.md explains.", icon=":material/lock:")  # fmt: skip
+    st.stop()
 state.keep_project_in_address()
 page = st.navigation(
     [
@@ -25,8 +32,11 @@ page = st.navigation(
     position="hidden" if state.is_presenting() else "sidebar",
 )  # fmt: skip
 try:
+    access.require_look()
     if not state.is_presenting():
         sidebar()
+    with st.container() if state.is_presenting() else st.sidebar:
+        chart_saving()
     page.run()
 except CpdError as error:  # a full disk, a damaged file: said where the page would have been
     st.error(str(error), icon=":material/error:")

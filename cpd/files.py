@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from cpd.access import require_change
 from cpd.errors import StorageError
 
 TEMPORARY = ".tmp-"  # prefix of files that are being written; whoever finds one without its writer may delete it
@@ -39,6 +40,8 @@ def make_folder(path: Path, new: bool = False) -> Path:
         FileExistsError: `new` is set and the folder is there already.
         StorageError: it cannot be made.
     """
+    if not path.is_dir():
+        require_change()
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.mkdir(mode=0o700, exist_ok=not new)
@@ -57,6 +60,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
     Whatever happens (a kill, a power cut, a full disk), `path` is the old file or the new one, never a part.
     """
+    require_change()
     temporary = path.with_name(f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}")
     try:
         with open(temporary, "xb", opener=_private) as file:

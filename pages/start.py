@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import engine, projects, state, steps
+from app import engine, projects, state, steps, who
 from app.numbers import plural, when
 from app.widgets import chrome, project_form
 from app.widgets.jobs import job_panel, last_failure
@@ -111,8 +111,8 @@ def opened(project: Project) -> None:
             with st.container(horizontal=True):
                 for kind in missing:
                     st.button({"comb": "Comb again", "measure": "Measure again"}[kind], key=f"start.{kind}", icon=":material/refresh:",
-                              on_click=engine.submit_again, args=(project, kind, AGAIN[kind]))  # fmt: skip
-                st.button("Correct the project's details", icon=":material/edit:", key="start.correct", on_click=correct, args=(project,))
+                              on_click=engine.submit_again, args=(project, kind, AGAIN[kind]), disabled=who.looks_on())  # fmt: skip
+                st.button("Correct the project's details", icon=":material/edit:", key="start.correct", on_click=correct, args=(project,), disabled=who.looks_on())
     if progress.combed:
         chrome.onward(steps.following(progress))
 

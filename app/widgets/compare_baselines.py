@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import streamlit as st
 
-from app import engine, state
+from app import engine, state, who
 from app.compare import BASELINE, RANDOM, UNIFORM, Entry
 from app.numbers import percent
 from app.widgets import chrome
@@ -32,7 +32,7 @@ def baselines(each: Entry) -> None:
         for kind, text in ABOUT.items():
             there = made(each, kind)
             st.button(f"{kind.capitalize()} baseline", key=f"compare.add.{kind}.{each.id}", icon=":material/rocket_launch:", on_click=add, args=(each, kind),
-                      disabled=there != "", width="stretch")  # fmt: skip
+                      disabled=there != "" or who.looks_on(), width="stretch")  # fmt: skip
             st.caption(f"{text} {there}".strip())
         st.caption("Each trains with this run's settings and seed, which takes about as long as it did.")
     if ERROR in st.session_state:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from app import engine
+from app import engine, who
 from app.numbers import plural
 from app.widgets.chrome import TERMS
 from app.widgets.jobs import job_panel, last_failure
@@ -18,7 +18,7 @@ KIND = ("doctor",)
 
 def doctor_button(project: Project, found: Findings | None) -> None:
     busy = bool(engine.active(project, (*KIND, "comb")))
-    st.button("Run the doctor again" if found else "Run the doctor", icon=":material/stethoscope:", key="doctor.go", disabled=busy,
+    st.button("Run the doctor again" if found else "Run the doctor", icon=":material/stethoscope:", key="doctor.go", disabled=busy or who.looks_on(),
               help=TERMS["doctor"], on_click=engine.submit_again, args=(project, "doctor", engine.DOCTOR))  # fmt: skip
 
 

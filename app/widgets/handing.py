@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from app import engine, finished
+from app import engine, finished, who
 from app.numbers import DASH, count, milliseconds, percent, plural
 from app.plain import plain
 from app.widgets.jobs import TICK_S, progress_line
@@ -75,7 +75,7 @@ def _form(project: Project, run_id: str) -> None:
         key=f"handing.go.{run_id}",
         on_click=start,
         args=(project, run_id),
-        disabled=not chosen,
+        disabled=not chosen or who.looks_on(),
     )
 
 

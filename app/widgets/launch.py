@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import engine, state
+from app import engine, state, who
 from app.numbers import percent
 from app.widgets.budget import budget, demo_of
 from app.widgets.steering import ORIGIN, told
@@ -75,7 +75,7 @@ def launch_card(project: Project, comb: state.Combed, plan: Plan | None) -> None
     ready = not problem and bool(project.data) and (what != PLAN or useful)
     with right:
         st.button("Go on from there" if step is not None else "Prune while distilling", type="primary", icon=":material/rocket_launch:", key="run.start",
-                  on_click=start, args=(project, options, seed, like.id if like else "", step), disabled=not ready, width="stretch")  # fmt: skip
+                  on_click=start, args=(project, options, seed, like.id if like else "", step), disabled=not ready or who.looks_on(), width="stretch")  # fmt: skip
     if problem:
         st.error(problem, icon=":material/error:")
     if not project.data:

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import state
+from app import state, who
 from app.projects import new_project, settings_from, settings_text
 from cpd.errors import CpdError
 from cpd.runs.project import Project
@@ -65,6 +65,9 @@ def uploaded(key: str) -> File | None:
 
 def project_form() -> None:
     """Model, weights, settings, data, device, name; and the button that starts combing and measuring."""
+    if who.looks_on():
+        st.caption(":material/visibility: You look on; an editor or an owner can make a project here.")
+        return
     keep: dict[str, Any] = {"persist_state": "session"}
     left, right = st.columns(2, gap="medium")
     with left:

@@ -12,6 +12,8 @@ from app.widgets import chrome
 from app.widgets.jobs import how_far
 from app.widgets.launch import choose
 from app.widgets.steering import summary
+from cpd import access
+from cpd.access import Role
 from cpd.errors import CpdError
 from cpd.runs.policy import MOST_PARALLEL
 from cpd.runs.store import Run
@@ -47,7 +49,7 @@ def at_one_time() -> None:
     """How many heavy runs of the workspace go on together."""
     st.session_state["run.parallel"] = engine.parallel()
     left, right = st.columns([1, 3], gap="medium", vertical_alignment="bottom")
-    left.number_input("Heavy runs at one time", 0, MOST_PARALLEL, key="run.parallel", on_change=_set_parallel,
+    left.number_input("Heavy runs at one time", 0, MOST_PARALLEL, key="run.parallel", on_change=_set_parallel, disabled=access.person().role < Role.OWNER,
                       help="Trainings and prunings, of all projects. What is light goes on beside them; what times the machine waits until it is quiet.")  # fmt: skip
     right.caption("0 lets what is going on end and starts nothing further." if engine.parallel() else ":material/pause: Nothing further starts until this is 1 or more.")
     if "run.parallel.error" in st.session_state:

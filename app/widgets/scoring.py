@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import engine
+from app import engine, who
 from cpd.errors import CpdError
 from cpd.importance.registry import CRITERIA
 from cpd.runs.project import Project
@@ -33,7 +33,7 @@ def chooser(project: Project, first: bool) -> None:
     no_data = not project.data and any(CRITERIA[name].needs_data for name in chosen if name in CRITERIA)
     busy = bool(engine.active(project, ("score",)))
     right.button("Score" if first else "Score again", type="primary" if first else "secondary", icon=":material/leaderboard:", on_click=submit, args=(project,),
-                 disabled=busy or not chosen or no_data, key="score.go", width="stretch")  # fmt: skip
+                 disabled=busy or not chosen or no_data or who.looks_on(), key="score.go", width="stretch")  # fmt: skip
     if no_data:
         st.caption(":material/info: This project has no data; only the criteria that look at weights alone can be scored.")
     if ERROR in st.session_state:

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import engine, state
+from app import engine, state, who
 from app.numbers import plural
 from app.widgets import chrome
 from app.widgets.jobs import last_failure, progress_line
@@ -70,7 +70,7 @@ def chooser(project: Project, comb: state.Combed, first: bool) -> None:
         f.number_input("Batch timed", 0, 1024, default.batch, 1, key="sense.batch", **keep,
                        help="Batch size at which every cut is timed; 0 leaves time out. Time falls in stairs, and where they are depends on it.")  # fmt: skip
         go.button("Scan" if first else "Scan again", type="primary" if first else "secondary", icon=":material/ssid_chart:", key="sense.go", width="stretch",
-                  on_click=start, args=(project,), disabled=not project.data)  # fmt: skip
+                  on_click=start, args=(project,), disabled=not project.data or who.looks_on())  # fmt: skip
         if not project.data:
             st.caption(":material/info: This project has no data, so there is no accuracy to measure; name data on the Start screen.")
     if ERROR in st.session_state:
@@ -83,7 +83,7 @@ def under_way(run: Run) -> None:
         left, right = st.columns([6, 1], vertical_alignment="center")
         with left:
             progress_line(run)
-        right.button("Stop", icon=":material/stop:", key="sense.stop", width="stretch", disabled=run.state == "stopping", on_click=ask,
+        right.button("Stop", icon=":material/stop:", key="sense.stop", width="stretch", disabled=run.state == "stopping" or who.looks_on(), on_click=ask,
                      args=(engine.stop, run.id), help="What was measured stays, and the scan can go on from there.")  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def interrupted(project: Project, table: SensitivityTable) -> None:
     with st.container(border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f":material/pause_circle: The scan ended after {plural(len(table.groups), 'group')}; what it measured is below.", width="content")
         if run is not None and run.state in ("stopped", "failed"):
-            st.button("Go on", icon=":material/play_arrow:", key="sense.resume", on_click=ask, args=(resume, state.workspace(), run.id))
+            st.button("Go on", icon=":material/play_arrow:", key="sense.resume", on_click=ask, args=(resume, state.workspace(), run.id), disabled=who.looks_on())
 
 
 def scan_panel(project: Project, comb: state.Combed) -> None:

@@ -4,25 +4,58 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import engine, state
+from app import engine, state, who
+from app.plain import plain
 from app.widgets import chrome
+from cpd import access
+from cpd.access import Role
 from cpd.errors import CpdError
 
 
 def sidebar() -> None:
-    """Name, model and data of the open project, and a link to a run that is under way."""
+    """The open project with a link to a run that is under way; and, where the app is shared, who is in view."""
     with st.sidebar:
-        project = state.current_project()
-        if project is None:
-            st.caption("No project is open.")
-            return
-        with st.container(border=True):
-            st.markdown(f"**{project.name}**")
-            st.caption(f"{project.model}  \n{project.data or 'no data'} · {project.device}")
-            try:
-                busy = engine.active(project, ("distill", "train"))
-            except CpdError:
-                busy = []
-            for run in busy[:1]:
-                st.page_link(chrome.page_path("run"), label="A run is under way", icon=":material/progress_activity:",
-                             query_params=chrome.address() | {state.RUN: run.id})  # fmt: skip
+        open_project()
+        if access.is_shared():
+            signed_in()
+
+
+def open_project() -> None:
+    """Name, model and data, and a link to a run that is under way."""
+    project = state.current_project()
+    if project is None:
+        st.caption("No project is open.")
+        return
+    with st.container(border=True):
+        st.markdown(f"**{project.name}**")
+        st.caption(f"{project.model}  \n{project.data or 'no data'} · {project.device}")
+        try:
+            busy = engine.active(project, ("distill", "train"))
+        except CpdError:
+            busy = []
+        for run in busy[:1]:
+            st.page_link(chrome.page_path("run"), label="A run is under way", icon=":material/progress_activity:",
+                         query_params=chrome.address() | {state.RUN: run.id})  # fmt: skip
+
+
+ROLES = {
+    Role.VIEWER: ("visibility", "You look on: everything can be seen, and nothing that changes anything can be pressed."),
+    Role.EDITOR: ("edit", "Editor: may start, steer and stop runs, edit plans and make projects of what the program brings."),
+    Role.OWNER: ("key", "Owner: may do everything."),
+}
+
+
+def signed_in() -> None:
+    """Who is in view, what that person may do, and the way out."""
+    person = access.person()
+    if person.role not in ROLES:
+        return
+    icon, text = ROLES[person.role]
+    with st.container(border=True):
+        st.markdown(f":material/{icon}: **{plain(person.name)}**")
+        st.caption(text)
+        shared = who.sharing()
+        if shared is not None and shared.mode == "oidc":
+            st.button("Sign out", icon=":material/logout:", key="sign.out", on_click=st.logout, type="tertiary")
+        elif shared is not None and shared.sign_out:
+            st.link_button("Sign out", shared.public + shared.sign_out, icon=":material/logout:", type="tertiary")

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import engine
+from app import engine, who
 from app.numbers import duration, percent
 from app.widgets.jobs import how_far
 from cpd.errors import CpdError
@@ -76,7 +76,7 @@ def buttons(run: store.Run) -> None:
 
 
 def button(label: str, icon: str, key: str, run: store.Run, action: Callable[[str], object], help: str) -> None:
-    st.button(label, icon=f":material/{icon}:", key=f"{key}.{run.id}", on_click=ask, args=(action, run.id), help=help)
+    st.button(label, icon=f":material/{icon}:", key=f"{key}.{run.id}", on_click=ask, args=(action, run.id), help=help, disabled=who.looks_on())
 
 
 def roll_back(run: store.Run) -> None:
@@ -88,7 +88,7 @@ def roll_back(run: store.Run) -> None:
         said = {place.step: told(place) for place in reversed(places)}
         before_a_cut = [number for number, place in enumerate(reversed(places)) if place.note]
         step = st.selectbox("To which checkpoint", list(said), before_a_cut[0] if before_a_cut else 0, format_func=said.__getitem__, key=f"back.step.{run.id}")
-        st.button("Set up a run from here", type="primary", icon=":material/arrow_forward:", key=f"back.go.{run.id}", on_click=begin_like, args=(run.id, step))
+        st.button("Set up a run from here", type="primary", icon=":material/arrow_forward:", key=f"back.go.{run.id}", on_click=begin_like, args=(run.id, step), disabled=who.looks_on())
         st.caption("This run stays as it is; the new one begins with what was recorded up to that step.")
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from cpd.access import require_change
 from cpd.errors import CpdError, RunError, StorageError
 from cpd.runs import envelope
 
@@ -83,6 +84,7 @@ class Connection:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        require_change()
         with self._guard, self._explained():
             db = self._connect()
             db.execute("BEGIN IMMEDIATE")  # ask for the write lock at once: an upgrade half way cannot be waited for

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from cpd.access import require_change
 from cpd.errors import RunError
 from cpd.files import make_folder, write_json
 from cpd.runs import jobs
@@ -33,11 +34,13 @@ def submit(root: Path, spec: RunSpec) -> str:
     Raises:
         RunError: no such kind or project. StorageError: the workspace cannot be written.
     """
+    require_change("start a run")
     return _submit(root, spec.anchored(Path.cwd()))
 
 
 def stop(root: Path, run: str) -> Run:
     """Ask a run to stop at its next step, with a checkpoint. Nothing happens to one that is over."""
+    require_change("stop a run")
     with _store(root) as store:
         store.request_stop(run)
         _ensure(root)  # it sees to runs that do not listen, or whose worker is dead
@@ -50,6 +53,7 @@ def pause(root: Path, run: str) -> Run:
     Raises:
         RunError: it neither waits nor runs.
     """
+    require_change("pause a run")
     with _store(root) as store:
         if store.request_pause(run) not in ("paused", "pausing"):
             raise RunError(f"run {run} is {store.run(run).state}; only a waiting or running run can be paused.")
@@ -63,6 +67,7 @@ def resume(root: Path, run: str) -> Run:
     Raises:
         RunError: it is none of these.
     """
+    require_change("resume a run")
     with _store(root) as store:
         if not store.resume(run):
             raise RunError(f"run {run} is {store.run(run).state}; only a paused, stopped or failed run can be resumed.")
@@ -76,6 +81,7 @@ def move(root: Path, run: str, to: int) -> int:
     Raises:
         RunError: it does not wait.
     """
+    require_change("move a run in the queue")
     with _store(root) as store:
         return store.move(run, to)
 
@@ -89,6 +95,7 @@ def clone(root: Path, run: str, changes: Mapping[str, Any] | None = None, seed: 
     Raises:
         RunError: no such run, or a change that cannot be.
     """
+    require_change("start a run")
     with _store(root) as store:
         spec = store.run(run).spec
     options = _changed(spec.options, changes or {})
@@ -104,6 +111,7 @@ def roll_back(root: Path, run: str, step: int, changes: Mapping[str, Any] | None
     Raises:
         RunError: `run` has no checkpoint of that step, or is not a training.
     """
+    require_change("start a run")
     with _store(root) as store:
         spec = store.run(run).spec
     if spec.kind not in TRAINED:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from cpd.access import require_owner
 from cpd.errors import RunError, StorageError
 from cpd.files import read_json, write_json
 from cpd.runs.rows import Run
@@ -65,6 +66,7 @@ def set_parallel(root: Path, parallel: int) -> Policy:
     Raises:
         RunError: not a possible number. StorageError: the workspace cannot be written.
     """
+    require_owner("say how many runs go on at one time")
     if not 0 <= parallel <= MOST_PARALLEL:
         raise RunError(f"{parallel} runs at one time: give a number from 0 to {MOST_PARALLEL}.")
     policy = replace(Policy.of(root), parallel=parallel)

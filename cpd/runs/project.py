@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from cpd import access
 from cpd.errors import RunError, StorageError
 from cpd.files import make_folder, read_json, write_json
 from cpd.runs.spec import RunSpec
@@ -71,9 +73,13 @@ def create_project(
             not at all.
     Raises:
         RunError: no name or model.
+        AccessError: who asks may not make one, or not name what is named.
         CpdError: whatever `bring` refuses.
         StorageError: the folder cannot be written.
     """
+    access.require_change("make a project")
+    if names_the_machine(model, weights, settings or {}, data):
+        access.require_owner("name files, folders or downloads of this machine")
     if not name.strip() or not (model.strip() or bring):
         raise RunError("a project needs a name and a model, e.g. timm:resnet18.")
     base = slug(name, "project")
@@ -95,6 +101,17 @@ def create_project(
         shutil.rmtree(folder, ignore_errors=True)
         raise
     return project
+
+
+def names_the_machine(model: str, weights: str, settings: Mapping[str, Any], data: str) -> bool:
+    """Whether a project reaches for more than this program brings: a FILE.py that would run, a path whose content would
+    be shown, a name that is downloaded."""
+    from cpd.models.header import fetches
+    from cpd.tasks.demos import DEMOS
+
+    brought = re.fullmatch(r"((timm|smp):[\w./+-]+)?", model.strip()) is not None
+    known = not weights or weights in {str(demo.weights) for demo in DEMOS}
+    return not (brought and known and data in ("", "digits", "digit-scenes")) or any(fetches(key) for key in settings)
 
 
 def open_project(root: Path, id_: str) -> Project:

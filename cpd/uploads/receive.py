@@ -10,6 +10,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import BinaryIO
 
+from cpd.access import require_change
 from cpd.errors import CpdError, DataError, ModelError
 from cpd.files import TEMPORARY, make_folder, storage_error, sync_folder
 from cpd.uploads import limits
@@ -58,6 +59,7 @@ def receive_weights(name: str, content: BinaryIO, project: Path) -> Weights:
         ModelError: refused, in one line.
         StorageError: it cannot be written.
     """
+    require_change("upload files")
     suffix = Path(name).suffix.lower()
     if suffix not in WEIGHTS:
         raise ModelError(f"{shown(name)}: weights come as {', '.join(WEIGHTS)}.")
@@ -78,6 +80,7 @@ def receive_data(name: str, content: BinaryIO, project: Path) -> Data:
         DataError: refused, in one line.
         StorageError: it cannot be written.
     """
+    require_change("upload files")
     if Path(name).suffix.lower() != ".zip":
         raise DataError(f"{shown(name)}: data comes as a .zip of class folders, or of images/ and masks/.")
     with _staging(project) as stage:
