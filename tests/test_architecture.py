@@ -17,7 +17,7 @@ WITHOUT_TORCH = (
     "cpd.importance", "cpd.importance.scores", "cpd.importance.registry", "cpd.importance.normalise", "cpd.importance.stability", "cpd.distill.settings", "cpd.cli",
     "cpd.attribution", "cpd.attribution.record", "cpd.attribution.methods",
     "cpd.sensitivity", "cpd.sensitivity.table", "cpd.sensitivity.staircase", "cpd.sensitivity.settings", "cpd.sensitivity.ladder",
-    "cpd.uploads", "cpd.uploads.bring", "cpd.uploads.receive", "cpd.uploads.check", "cpd.uploads.unpack",
+    "cpd.export.records", "cpd.runs.record", "cpd.uploads", "cpd.uploads.bring", "cpd.uploads.receive", "cpd.uploads.check", "cpd.uploads.unpack",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from app.plain import plain
 from app.widgets.jobs import TICK_S, progress_line
 from cpd.errors import CpdError
 from cpd.export import FORMATS
+from cpd.export.records.tables import metrics_csv
 from cpd.export.result import FormParity, Handover
 from cpd.measure.measurement import Latency
 from cpd.measure.metrics import words
@@ -210,3 +211,6 @@ def report(project: Project, run_id: str) -> None:
         return  # the outcome above says what is damaged
     st.download_button("Report (HTML)", whole, f"{project.id}-report.html", "text/html", icon=":material/description:", key=f"handing.report.{run_id}", on_click="ignore",
                        help="Five plain steps and an appendix, in one file that opens without a network and prints well.")  # fmt: skip
+    st.download_button("Metrics (CSV)", lambda: metrics_csv({name: (row.steps, row.values) for name, row in finished.opened(run_id).metrics.items()}),
+                       f"{run_id}-metrics.csv", "text/csv", icon=":material/table:", key=f"handing.csv.{run_id}", on_click="ignore",
+                       help="Every value of every curve. The command line writes it for TensorBoard and MLflow, too: `python -m cpd runs export`.")  # fmt: skip

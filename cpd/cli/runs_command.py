@@ -8,8 +8,9 @@
   runs clone RUN --set lr=0.001 --target macs=0.3
   runs rollback RUN --to STEP --target macs=0.4
   runs log RUN                          the last lines of its worker
+  runs export RUN --to csv:DIR          its numbers and events for another program; tensorboard:DIR, mlflow:URI or DIR
 
-RUN is a run's id, or enough of it to be the only one.
+RUN is a run's id, or enough of it to be the only one; `runs export` takes the folder of `run --out`, too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from typing import Any
 
 from cpd.cli import options
 from cpd.errors import RunError
+from cpd.export.records import EXPORTERS, export_record
 from cpd.prune.plan import Plan
 from cpd.runs import control
 from cpd.runs.launcher import read_log
@@ -74,6 +76,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
             "--set", metavar="NAME=VALUE", dest="changes", action="append", default=[], help="another setting; repeat"
         )
     clone.add_argument("--seed", type=int, default=None, help="another seed")
+    export = actions.add_parser("export", help="write what a run recorded for another program")
+    export.add_argument("run", metavar="RUN", help="a run, or the folder of one")
+    forms = ", ".join(f"{entry.name}:{entry.place}" for entry in EXPORTERS.values())
+    export.add_argument("--to", metavar="T", action="append", required=True, help=f"{forms}; repeat")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -185,6 +191,16 @@ def _rollback(root: Path, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _export(root: Path, arguments: argparse.Namespace) -> int:
+    from cpd.runs.record import read_record, read_record_of
+
+    folder = Path(arguments.run).expanduser()
+    record = read_record_of(folder) if folder.is_dir() else read_record(root, find(root, arguments.run).id)
+    for to in arguments.to:
+        print(export_record(record, to))
+    return 0
+
+
 def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
     from cpd.distill.settings import TrainSettings
 
@@ -254,6 +270,6 @@ class _opened:
 
 
 _ACTIONS: dict[str, Callable[[Path, argparse.Namespace], int]] = {
-    "list": _list, "show": _show, "log": _log, "move": _move, "parallel": _parallel, "clone": _clone, "rollback": _rollback,
+    "list": _list, "show": _show, "log": _log, "move": _move, "parallel": _parallel, "clone": _clone, "rollback": _rollback, "export": _export,
     "pause": _steer(control.pause), "resume": _steer(control.resume), "stop": _steer(control.stop),
 }  # fmt: skip

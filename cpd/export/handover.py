@@ -14,7 +14,6 @@ manifest.json        digest and size of every file above
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import shutil
@@ -36,6 +35,7 @@ from cpd.export.card import Card, write_card
 from cpd.export.exchange import write_onnx, write_pt2
 from cpd.export.forms import open_form
 from cpd.export.parity import Comparison, compare, time_forms
+from cpd.export.records.tables import metrics_csv
 from cpd.export.result import FormParity, Handover
 from cpd.export.source import network_source, tables
 from cpd.files import make_folder, replacing, write_json
@@ -224,11 +224,8 @@ def _tell(story: Story, folder: Path) -> None:
     if story.script:
         (folder / "torch_pruning_script.py").write_text(story.script)
     write_json(folder / "history.json", [dict(row) for row in story.events])
-    with (folder / "metrics.csv").open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", "name", "value"])
-        for name, (at, values) in sorted(story.metrics.items()):
-            writer.writerows((step, name, repr(value)) for step, value in zip(at, values, strict=True))
+    with replacing(folder / "metrics.csv") as file:
+        file.write(metrics_csv(story.metrics).encode())
 
 
 def _add_compiled(

@@ -12,6 +12,7 @@ from cpd.export.handover import Progress, Story, hand_over
 from cpd.export.result import Handover
 from cpd.export.rival import torch_pruning_script
 from cpd.runs.finished import FinishedRun, read_finished
+from cpd.runs.record import public_name
 
 
 def hand_over_run(
@@ -42,7 +43,7 @@ def hand_over_run(
     task = load_task(spec.data, inputs, spec.model) if spec.data else None
     card = Card(
         model=spec.model,
-        data=_public(spec.data),
+        data=public_name(spec.data),
         classes=task.classes if task else (),
         inputs=", ".join(f"(N, {', '.join(map(str, x.shape[1:]))})" for x in inputs),
         preprocessing=_preprocessing(spec.model, inputs[0].shape[1] if inputs[0].ndim == 4 else 0),
@@ -81,12 +82,22 @@ def hand_over_run(
 def command(run: FinishedRun) -> str:
     """A command line that does the run again from its plan.
 
-    Files are named without their folders: the paths of one machine are of no use, and no business, of another.
+    Files are named without their folders.
     """
     from cpd.distill.settings import TrainSettings
 
     spec = run.spec
-    words = ["python", "-m", "cpd", "run", _public(spec.model), "--data", _public(spec.data), "--plan", "plan.json"]
+    words = [
+        "python",
+        "-m",
+        "cpd",
+        "run",
+        public_name(spec.model),
+        "--data",
+        public_name(spec.data),
+        "--plan",
+        "plan.json",
+    ]
     words += ["--weights", Path(spec.weights).name] if spec.weights else []
     for name, value in spec.settings.items():
         words += ["--set", f"{name}={value}"]
@@ -99,23 +110,13 @@ def command(run: FinishedRun) -> str:
             flag = name.replace("_", "-")
             words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
     if spec.options.get("teacher"):
-        words += ["--teacher", _public(spec.options["teacher"])]
+        words += ["--teacher", public_name(spec.options["teacher"])]
         weights = spec.options.get("teacher_weights")
         words += ["--teacher-weights", Path(weights).name] if weights else []
         for name, value in (spec.options.get("teacher_settings") or {}).items():
             words += ["--teacher-set", f"{name}={value}"]
     words += ["--seed", str(spec.seed), "--out", "runs/again"]
     return shlex.join(words)
-
-
-def _public(name: str) -> str:
-    """A SPEC or data set without the folders of this machine."""
-    head, colon, tail = name.rpartition(":")
-    if "/" in tail and Path(tail).is_absolute():
-        tail = Path(tail).name
-    if head and Path(head).is_absolute():
-        head = Path(head).name
-    return f"{head}{colon}{tail}"
 
 
 def _cut(run: FinishedRun) -> tuple[str, ...]:
@@ -126,7 +127,7 @@ def _cut(run: FinishedRun) -> tuple[str, ...]:
         f"{len(cut)} of {len(rows)} groups of channels, heads or hidden units lost units: "
         f"{sum(row.width - len(row.keep) for row in cut):,} of {sum(row.width for row in rows):,} units.",
         f"Units were ranked by the criterion {run.plan.criterion}." if run.plan.criterion else "",
-        f"Trained for {int(run.result['steps']):,} steps with {_public(taught) if taught else 'the dense model'} as teacher."
+        f"Trained for {int(run.result['steps']):,} steps with {public_name(taught) if taught else 'the dense model'} as teacher."
         if "steps" in run.result
         else "",
         f"Target not met: {run.plan.shortfall}" if run.plan.shortfall else "",
