@@ -18,6 +18,7 @@ WITHOUT_TORCH = (
     "cpd.attribution", "cpd.attribution.record", "cpd.attribution.methods",
     "cpd.sensitivity", "cpd.sensitivity.table", "cpd.sensitivity.staircase", "cpd.sensitivity.settings", "cpd.sensitivity.ladder",
     "cpd.export.records", "cpd.runs.record", "cpd.uploads", "cpd.uploads.bring", "cpd.uploads.receive", "cpd.uploads.check", "cpd.uploads.unpack",
+    "cpd.uploads.state_dict", "cpd.models.header",
 )  # fmt: skip
 
 

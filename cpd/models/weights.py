@@ -6,16 +6,15 @@ import pickle
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from cpd.errors import ModelError
+from cpd.models.wrapped import state_dict_in
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt")
-_WRAPPERS = ("state_dict", "model_state_dict", "model")  # how training scripts wrap a state dict
 _PREFIXES = ("module.", "_orig_mod.", "model.")  # what DataParallel, torch.compile and Lightning put before names
 _OPTIONAL = "num_batches_tracked"  # a counter that checkpoints from before torch 0.4.1 lack; nothing in eval reads it
 
@@ -60,7 +59,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict
-        return _state_dict(torch.load(path, map_location="cpu", weights_only=True), path)
+        return state_dict_in(torch.load(path, map_location="cpu", weights_only=True), Tensor, path)
     except ModelError:
         raise
     except pickle.UnpicklingError as error:
@@ -70,21 +69,6 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     except (SafetensorError, OSError, zipfile.BadZipFile, RuntimeError, ValueError, EOFError, KeyError) as error:
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"{path}: is damaged or not a weights file ({line[:160]}).") from error
-
-
-def _state_dict(loaded: Any, path: Path) -> dict[str, Tensor]:
-    for key in _WRAPPERS:
-        if isinstance(loaded, Mapping) and isinstance(loaded.get(key), Mapping):
-            loaded = loaded[key]
-            break
-    if not isinstance(loaded, Mapping) or not loaded:
-        raise ModelError(f"{path}: holds {type(loaded).__name__}, not a state dict.")
-    strange = [name for name, value in loaded.items() if not isinstance(name, str) or not isinstance(value, Tensor)]
-    if strange:
-        raise ModelError(
-            f"{path}: {strange[0]!r} is no tensor; save model.state_dict() alone, or as {{'state_dict': ...}}."
-        )
-    return dict(loaded)
 
 
 def _without_prefix(tensors: Mapping[str, Tensor], target: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from cpd.errors import CpdError
 from cpd.uploads import limits
-from cpd.uploads.fence import Forbidden, OutOfTime, fence, limit, limit_memory
+from cpd.uploads.fence import Forbidden, OutOfTime, fence, limit
 
 OUT = "out"  # what is made, below FOLDER
 
@@ -24,7 +24,7 @@ def check(kind: str, file: Path, folder: Path) -> dict[str, Any]:
     limit(limits.MEMORY_BYTES + 4 * size, limits.CPU_S[kind], max(2 * size, limits.ONE_FILE_BYTES) + limits.MIB)
     fence(folder)
     try:
-        return _weights(file, folder, size) if kind == "weights" else _data(file, folder)
+        return _weights(file, folder) if kind == "weights" else _data(file, folder)
     except CpdError as error:
         return {"refused": str(error).replace(f"{file}: ", "").replace(str(file), "it")}  # the user gave another name
     except MemoryError:
@@ -39,7 +39,7 @@ def check(kind: str, file: Path, folder: Path) -> dict[str, Any]:
         return {"refused": f"is damaged ({type(error).__name__})."}
 
 
-def _weights(file: Path, folder: Path, size: int) -> dict[str, Any]:
+def _weights(file: Path, folder: Path) -> dict[str, Any]:
     from cpd.models.header import check_head
     from cpd.uploads.tensors import check_safetensors
 
@@ -48,13 +48,8 @@ def _weights(file: Path, folder: Path, size: int) -> dict[str, Any]:
         head = None if text is None else check_head(text, file)
         return {"made": None, "bundle": None if head is None else head.spec}
 
-    from cpd.uploads.state_dict import convert, scan
+    from cpd.uploads.state_dict import convert
 
-    scan(file)
-    limit_memory(None)  # the libraries map some GiB
-    import torch  # noqa: F401
-
-    limit_memory(limits.MEMORY_BYTES + 4 * size)
     made = folder / OUT
     convert(file, made)
     check_safetensors(made)

@@ -34,7 +34,7 @@ def limit(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
     _lower(resource.RLIMIT_CORE, 0)
     _lower(resource.RLIMIT_FSIZE, file_bytes)
     _lower(resource.RLIMIT_NOFILE, 256)
-    limit_memory(memory_bytes)
+    _limit_memory(memory_bytes)
     usage = resource.getrusage(resource.RUSAGE_SELF)
     used = int(usage.ru_utime + usage.ru_stime)
     signal.signal(signal.SIGXCPU, _out_of_time)
@@ -42,10 +42,10 @@ def limit(memory_bytes: int, cpu_s: int, file_bytes: int) -> None:
     _lower(resource.RLIMIT_CPU, used + cpu_s, used + cpu_s + 2)
 
 
-def limit_memory(memory_bytes: int | None) -> None:
-    """So many bytes more than the process holds now; None for what the process began with."""
+def _limit_memory(memory_bytes: int) -> None:
+    """So many bytes more than the process holds now."""
     _, most = resource.getrlimit(resource.RLIMIT_AS)
-    soft = most if memory_bytes is None else _address_space() + memory_bytes
+    soft = _address_space() + memory_bytes
     if most != resource.RLIM_INFINITY:
         soft = min(soft, most)
     resource.setrlimit(resource.RLIMIT_AS, (soft, most))

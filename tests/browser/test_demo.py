@@ -18,7 +18,7 @@ from cpd.runs.project import project_folder
 from cpd.runs.store import Store
 from cpd.runs.workspace import database, run_folder
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]  # four minutes on a quiet machine of two cores
 SLOW = 120_000  # ms; background work on a busy machine
 EPOCHS = 1
 

@@ -11,15 +11,11 @@ import os
 import sys
 from pathlib import Path
 
-import torch
-
 import cpd.models.header
-import cpd.models.weights
 import cpd.uploads.state_dict
 import cpd.uploads.unpack  # noqa: F401
 from cpd.uploads.check import check, line
 
-torch.set_num_threads(1)
 for asked in sys.stdin:
     kind, file, folder = json.loads(asked)
     read, write = os.pipe()
