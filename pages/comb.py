@@ -7,7 +7,7 @@ import streamlit as st
 from app import guards, state
 from app.charts.architecture import architecture
 from app.charts.architecture_svg import architecture_svg
-from app.charts.frame import exporting
+from app.charts.frame import tools
 from app.numbers import count, plural
 from app.tables import groups_table
 from app.widgets import chrome
@@ -82,9 +82,9 @@ with st.container(border=True):
                     "Click a bar to select its group.")  # fmt: skip
         svg = architecture_svg(comb.layers, comb.states, selected, kept, title=f"{project.name} ({project.model})")
         st.download_button("SVG", svg, f"{file}.svg", "image/svg+xml", icon=":material/download:", key="comb.svg", type="tertiary",
-                           on_click="ignore", help="The picture as vectors. The camera in its corner saves it as PNG.")  # fmt: skip
+                           on_click="ignore", help="The picture as vectors, with a title and a legend, on white.")  # fmt: skip
     st.plotly_chart(architecture(comb.layers, comb.states, selected, kept, dark=state.is_dark()), key=CHART, on_select=from_chart,
-                    selection_mode="points", config=exporting(file, zoom=len(comb.layers) >= 120),
+                    selection_mode="points", config=tools(zoom=len(comb.layers) >= 120),
                     alt="Output width of every layer in forward order, prunable, locked and selected layers in different colours")  # fmt: skip
 
 doctor_panel(project, found, choose)

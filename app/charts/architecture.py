@@ -92,6 +92,7 @@ def _bars(fig: go.Figure, drawn: Sequence[Bar], states: Mapping[str, str], name:
         name=name,
         marker={"color": colour, "line": {"width": 0}},
         customdata=[_data(bar, states) for bar in drawn],
+        meta={"series": "state", "x": "", "y": "channels", "customdata": ["layer", "operator", "MACs", "", "groups", "width"]},
         hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]}, width %{customdata[5]}<br>%{customdata[2]}<br>"
         "group: %{customdata[4]}<extra></extra>",
         selected={"marker": {"opacity": 1}},

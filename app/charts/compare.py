@@ -35,7 +35,7 @@ def trade(places: Sequence[Place], best: set[int], axis: Axis, quality: str, foc
         chosen = bool(place.id) and place.id == focus
         colour = ink if place.kind == DENSE else place.colour
         fig.add_scatter(
-            x=[place.x], y=[place.y], mode="markers+text", text=[place.letter], name=place.text, showlegend=False, customdata=[[place.id]],
+            x=[place.x], y=[place.y], mode="markers+text", text=[place.letter], name=place.text, showlegend=False, customdata=[[place.id]], meta={"series": "model", "customdata": ["run"]},
             textposition="top center", textfont={"size": 13, "color": ink}, cliponaxis=False,
             marker={"size": 17 if chosen else 13, "color": colour, "symbol": _SYMBOLS[place.kind],
                     "line": {"width": 3 if chosen else 1, "color": palette.SELECTION if chosen else palette.paper(dark)}},
@@ -44,7 +44,7 @@ def trade(places: Sequence[Place], best: set[int], axis: Axis, quality: str, foc
             hovertemplate=f"<b>{place.text}</b><br>{axis.title}: %{{x:{_digits(axis)}}}{' ' + axis.unit if axis.unit else ''}<br>{quality}: %{{y:.2%}}"
             + ("<br>beaten by none" if number in best else "") + "<extra></extra>",
         )  # fmt: skip
-    framed(fig, axis.title + (f" ({axis.unit})" if axis.unit == "ms" else ""), quality, height=height, dark=dark, modebar=_quiet(dark))
+    framed(fig, axis.title + (f" ({axis.unit})" if axis.unit == "ms" else ""), quality, height=height, dark=dark)
     fig.update_xaxes(rangemode="tozero", tickformat=".0%" if axis.share else "", showgrid=True)
     return fig.update_yaxes(tickformat=_ticks([edge for place in places for edge in (place.y_range or (place.y, place.y))]))
 
@@ -92,7 +92,7 @@ def overlaid(
         if front:
             _halo(fig, line)
         fig.add_scatter(
-            x=list(line.x), y=list(line.y), name=line.name, legendrank=number, mode="lines+markers", customdata=[[line.id]] * len(line.x), marker={"size": 6},
+            x=list(line.x), y=list(line.y), name=line.name, legendrank=number, mode="lines+markers", customdata=[[line.id]] * len(line.x), meta={"customdata": ["run"]}, marker={"size": 6},
             line={"color": line.colour, "width": 3 if front else 1.8}, selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
             hovertemplate=f"{line.name}<br>{x}: %{{x:{'.1%' if shares else ',.0f'}}}<br>{quality}: %{{y:.2%}}<extra></extra>",
         )  # fmt: skip
@@ -100,7 +100,7 @@ def overlaid(
     for number, value in enumerate(sorted(set(teacher))):
         fig.add_scatter(x=ends, y=[value, value], mode="lines", name=DENSE, showlegend=number == 0, legendrank=2000, line={"color": palette.ink(dark), "width": 1.5, "dash": "dash"},
                         hovertemplate=f"dense: {value:.2%}<extra></extra>")  # fmt: skip
-    framed(fig, x, quality, height=height, dark=dark, modebar=_quiet(dark))
+    framed(fig, x, quality, height=height, dark=dark)
     if shares:
         fig.update_xaxes(tickformat=".0%", autorange="reversed")
     return fig.update_yaxes(tickformat=_ticks([*(value for line in drawn for value in line.y), *teacher]))
@@ -133,10 +133,11 @@ def parallel(
             _halo(fig, line)
         fig.add_scatter(
             x=list(line.x), y=list(line.y), name=line.name, mode="lines+markers", legendrank=number, customdata=[[line.id, columns[int(x)]] for x in line.x],
+            meta={"x": "", "customdata": ["run", "axis"]},
             line={"color": line.colour, "width": 2.5 if line.id == focus else 1.8}, marker={"size": 7}, selected={"marker": {"opacity": 1}},
             unselected={"marker": {"opacity": 1}}, hovertemplate=f"<b>{line.name}</b><br>%{{customdata[1]}}: %{{y:.1%}}<extra></extra>",
         )  # fmt: skip
-    framed(fig, "", y, height=height, dark=dark, modebar=_quiet(dark))
+    framed(fig, "", y, height=height, dark=dark)
     fig.update_xaxes(
         tickvals=list(range(len(columns))),
         ticktext=[_short(name) for name in columns],
@@ -152,12 +153,6 @@ def _halo(fig: go.Figure, line: Line) -> None:
     fig.add_scatter(
         x=list(line.x), y=list(line.y), mode="lines", line={"color": palette.faded(palette.SELECTION, 0.5), "width": 8}, showlegend=False, hoverinfo="skip"
     )
-
-
-def _quiet(dark: bool) -> dict[str, str]:
-    """Buttons of a chart without a ground of their own."""
-    ink = palette.ink(dark)
-    return {"bgcolor": "rgba(0,0,0,0)", "color": palette.faded(ink, 0.45), "activecolor": ink}
 
 
 def _short(name: str, most: int = 22) -> str:

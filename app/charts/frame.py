@@ -29,7 +29,7 @@ def frame(x: str, y: str, *, height: int = 320, dark: bool = False, legend: bool
     axis = {"gridcolor": line, "zerolinecolor": line, "linecolor": line, "automargin": True}
     return {
         "height": height,
-        "margin": {"l": 62, "r": 8, "t": 34 if legend else 12, "b": 8},
+        "margin": {"l": 62, "r": 8, "t": 34 if legend else 28, "b": 8},
         "showlegend": legend,
         "legend": {"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom", "title": None, "font": {"size": 12}},
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -67,13 +67,9 @@ def depth(parts: Sequence[Section], dark: bool) -> tuple[dict[str, Any], list[di
     return axis, rules
 
 
-def exporting(file: str, *, zoom: bool = False) -> dict[str, Any]:
-    """Plotly's settings for a chart that can be saved as PNG, at three times the size on screen, as `file`.png."""
-    buttons = [["toImage"], *([["zoom2d", "pan2d", "resetScale2d"]] if zoom else [])]
-    return {
-        "displayModeBar": True, "displaylogo": False, "modeBarButtons": buttons,
-        "toImageButtonOptions": {"format": "png", "filename": file, "scale": 3},
-    }  # fmt: skip
+def tools(*, zoom: bool = False) -> dict[str, Any]:
+    """Plotly's settings for a chart: its own buttons where it has to be zoomed, otherwise none. Saving is every chart's."""
+    return {"displayModeBar": zoom, "displaylogo": False, "modeBarButtons": [["zoom2d", "pan2d", "resetScale2d"]]}
 
 
 def empty(text: str, x: str, y: str, *, height: int = 320, dark: bool = False) -> go.Figure:

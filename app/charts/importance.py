@@ -45,7 +45,7 @@ def sorted_curves(
             y += [*values, None]
             names += [name] * (len(values) + 1)
     if x:
-        fig.add_scatter(x=x, y=y, mode="lines", name="all others", customdata=names, line={"color": palette.faded(palette.LOCKED, 0.35), "width": 1},
+        fig.add_scatter(x=x, y=y, mode="lines", name="all others", customdata=names, meta={"customdata": ["group"]}, line={"color": palette.faded(palette.LOCKED, 0.35), "width": 1},
                         hovertemplate="%{customdata}<extra></extra>")  # fmt: skip
     if selected in scores:
         places, values = drawn[selected]
@@ -75,7 +75,7 @@ def _part(fig: go.Figure, x: list[float], y: list[float], name: str, colour: str
     if x:
         fig.add_scatter(
             x=x, y=y, mode="lines+markers" if len(x) <= 96 else "lines", name=name, line={"color": colour, "width": 2.5},
-            marker={"size": 5}, customdata=[first + i + 1 for i in range(len(x))],
+            marker={"size": 5}, customdata=[first + i + 1 for i in range(len(x))], meta={"customdata": ["rank"]},
             hovertemplate=f"rank %{{customdata}}: {shown}<extra></extra>",
         )  # fmt: skip
 
@@ -113,6 +113,7 @@ def rank_map(
             x=(np.arange(columns) + 0.5) / columns,
             y=list(range(len(names))),
             customdata=np.stack([np.array(names, dtype=object)[:, None].repeat(columns, 1), table], -1),
+            meta={"y": "", "z": "colour", "customdata": ["name", "score"]},
             hovertemplate=f"<b>%{{customdata[0]}}</b><br>at %{{x:.0%}} of its ranks: {words}<extra></extra>",
             colorscale=palette.scale(palette.KEPT, dark),
             zmin=0,
@@ -159,6 +160,7 @@ def global_cut(scores: Curves, share: float, selected: str = "", *, dark: bool =
             x=list(range(len(names))), y=[gone[name] for name in names], width=0.8 if len(names) < 120 else 1.0, name="would go",
             marker={"color": [palette.SELECTION if name == selected else palette.on_paper(palette.CUT, 0.6, dark) for name in names], "line": {"width": 0}},
             customdata=[(name, round(gone[name] * len(scores[name])), len(scores[name])) for name in names],
+            meta={"x": "", "customdata": ["group", "units that would go", "units"]},
             selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]} of %{customdata[2]} units would go (%{y:.0%})<extra></extra>",
         )
@@ -200,7 +202,7 @@ def agreement_by_depth(
         return empty(missing, x, y, height=240, dark=dark)
     fig = go.Figure()
     for number, (pair, row) in enumerate(values.items()):
-        fig.add_scatter(x=list(range(len(groups))), y=list(row), mode="markers", name=pair, customdata=list(groups),
+        fig.add_scatter(x=list(range(len(groups))), y=list(row), mode="markers", name=pair, customdata=list(groups), meta={"x": "", "customdata": ["group"]},
                         marker={"color": palette.SERIES[number % len(palette.SERIES)], "size": 7},
                         selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
                         hovertemplate="<b>%{customdata}</b><br>" + pair + ": %{y:.2f}<extra></extra>")  # fmt: skip

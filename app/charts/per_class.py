@@ -31,11 +31,11 @@ def per_class(dense: Mapping[str, float], pruned: Mapping[str, float] | None, wh
                 ways += [(dense[name], name), (pruned[name], name), (None, None)]
         fig.add_scatter(x=[x for x, _ in ways], y=[y for _, y in ways], mode="lines", line={"color": palette.grid(dark), "width": 4},
                         showlegend=False, hoverinfo="skip", name="change")  # fmt: skip
-    fig.add_scatter(x=[dense[name] for name in names], y=names, mode="markers", name="dense", marker={"color": ink, "size": 9, "symbol": "line-ns-open", "line": {"width": 2}},
+    fig.add_scatter(x=[dense[name] for name in names], y=names, mode="markers", name="dense", meta={"y": "class"}, marker={"color": ink, "size": 9, "symbol": "line-ns-open", "line": {"width": 2}},
                     hovertemplate="%{y}: %{x:.1%}<extra>dense</extra>")  # fmt: skip
     if pruned is not None:
         both = [name for name in names if name in pruned]
-        fig.add_scatter(x=[pruned[name] for name in both], y=both, mode="markers", name="pruned", marker={"color": palette.STUDENT, "size": 10},
+        fig.add_scatter(x=[pruned[name] for name in both], y=both, mode="markers", name="pruned", meta={"y": "class", "customdata": ["change, points"]}, marker={"color": palette.STUDENT, "size": 10},
                         customdata=[100 * (pruned[name] - dense[name]) for name in both],
                         hovertemplate="%{y}: %{x:.1%}, %{customdata:+.2f} points<extra>pruned</extra>")  # fmt: skip
     framed(fig, what, "", height=64 + 24 * len(names), dark=dark, legend=pruned is not None)

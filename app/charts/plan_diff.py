@@ -33,6 +33,7 @@ def plan_difference(names: Sequence[str], first: Mapping[str, float], second: Ma
             name=f"{name} by the second",
             marker={"color": colour},
             customdata=[(names[i], first[names[i]], second[names[i]]) for i in at],
+            meta={"x": "", "customdata": ["group", "ratio in the first", "ratio in the second"]},
             hovertemplate="<b>%{customdata[0]}</b><br>%{customdata[1]:.1%} in the first, %{customdata[2]:.1%} in the second<extra></extra>",
         )
     framed(fig, X, Y, height=height, dark=dark, barmode="overlay")

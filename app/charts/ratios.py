@@ -59,6 +59,7 @@ def ratio_by_depth(
         bars("selected", band, [1.0] * len(band), palette.faded(palette.SELECTION, 0.3), 1, hoverinfo="skip")
     bars("granted", free, [rows[i].granted for i in free], palette.CUT, bar, hoverinfo="skip")
     bars("locked", locked, [1.0] * len(locked), palette.faded(palette.LOCKED, 0.22), 1, customdata=[(rows[i].group, rows[i].reason) for i in locked],
+         meta={"series": "state", "x": "", "y": "", "customdata": ["group", "why"]},
          hovertemplate="<b>%{customdata[0]}</b><br>locked: %{customdata[1]}<extra></extra>")  # fmt: skip
     dots("asked for, where it differs", differ, [rows[i].requested for i in differ],
          {"symbol": "line-ew", "size": 11, "line": {"width": 2, "color": palette.ink(dark)}}, hoverinfo="skip")  # fmt: skip
@@ -66,6 +67,7 @@ def ratio_by_depth(
     dots("take hold here", free, [rows[i].granted for i in free], ring | {"color": palette.paper(dark)}, showlegend=False,
          selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
          customdata=[(rows[i].group, rows[i].requested, rows[i].kept, rows[i].width, _why(rows[i])) for i in free],
+         meta={"series": "", "x": "", "y": "granted", "customdata": ["group", "asked for", "units kept", "units", "why"]},
          hovertemplate="<b>%{customdata[0]}</b><br>granted %{y:.1%}, asked for %{customdata[1]:.1%}<br>"
          "keeps %{customdata[2]} of %{customdata[3]} units%{customdata[4]}<extra></extra>")  # fmt: skip
     fixed = [i for i in free if rows[i].group in pinned]

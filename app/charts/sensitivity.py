@@ -15,6 +15,7 @@ from cpd.sensitivity.table import GroupSensitivity, Point, SensitivityTable
 
 X = "Pruning ratio of that group alone"
 Widths = Mapping[str, int]
+_COLUMNS = {"customdata": ["group", "units kept", "images"]}  # of a saved table
 
 
 def accuracy_curves(
@@ -88,7 +89,7 @@ def _others(fig: go.Figure, table: SensitivityTable, widths: Widths, selected: s
         names.append(None)
     if any(v is not None for v in y):
         fig.add_scatter(
-            x=x, y=y, customdata=names, mode="lines+markers", name="other groups", line={"color": palette.on_paper(palette.LOCKED, 0.4, dark), "width": 1},
+            x=x, y=y, customdata=names, meta=_COLUMNS, mode="lines+markers", name="other groups", line={"color": palette.on_paper(palette.LOCKED, 0.4, dark), "width": 1},
             marker={"size": 5}, connectgaps=False, selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
             hovertemplate=f"<b>%{{customdata[0]}}</b><br>keeps %{{customdata[1]}} units: {shown}<extra></extra>",
         )  # fmt: skip
@@ -97,7 +98,7 @@ def _others(fig: go.Figure, table: SensitivityTable, widths: Widths, selected: s
 def _line(fig: go.Figure, x: Sequence[float], y: Sequence[float | None], name: str, data: Sequence[tuple[object, ...]], hover: str) -> None:
     fig.add_scatter(
         x=list(x), y=list(y), mode="lines+markers", name=name, line={"color": palette.SELECTION, "width": 2.5}, marker={"size": 8},
-        customdata=data, selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
+        customdata=data, meta=_COLUMNS, selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
         hovertemplate=f"<b>%{{customdata[0]}}</b><br>{hover}<extra></extra>",
     )  # fmt: skip
 
@@ -167,7 +168,7 @@ def sensitivity_map(
     fig = go.Figure(
         go.Bar(
             orientation="h", base=[cell[1] for cell in cells], x=[cell[2] for cell in cells], y=[cell[0] for cell in cells], width=0.94 if len(names) <= 40 else 1.0,
-            customdata=[cell[4] for cell in cells], name=title,
+            customdata=[cell[4] for cell in cells], name=title, meta={"x": "", "y": "", "customdata": ["group", "in words"], "color": title},
             marker={
                 "color": [cell[3] for cell in cells], "cmin": 0, "cmax": top, "line": {"width": 0},
                 "colorscale": palette.scale(palette.SERIES[0] if show == DROP else palette.SERIES[4], dark),

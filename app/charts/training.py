@@ -88,7 +88,7 @@ def over_steps(
         if found:
             colour = {CUT: palette.CUT, UNDONE: palette.SELECTION, EVALUATED: palette.STUDENT}.get(kind, palette.ink(dark))
             fig.add_scatter(x=[mark.step for mark in found], y=[row] * len(found), yaxis="y2", name=kind, mode="markers", showlegend=explain,
-                            customdata=[mark.text for mark in found], marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5, "color": colour}},
+                            customdata=[mark.text for mark in found], meta={"y": "", "customdata": ["what happened"]}, marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5, "color": colour}},
                             hovertemplate="step %{x}<br>%{customdata}<extra></extra>")  # fmt: skip
     framed(fig, STEP, y, height=height, dark=dark)
     # Marks have a strip of their own, so that a hundred of them never hide a curve.
@@ -164,6 +164,7 @@ def width_map(widths: Mapping[str, Sequence[tuple[int, int]]], dense: Mapping[st
             z=table, x=edges, y=list(range(len(names))), zmin=0, zmax=1, colorscale=palette.scale(palette.KEPT, dark),
             customdata=np.stack([np.array(names, dtype=object)[:, None].repeat(len(edges) - 1, 1), units], -1),
             hovertemplate="<b>%{customdata[0]}</b><br>step %{x}: keeps %{customdata[1]} units (%{z:.0%})<extra></extra>",
+            meta={"y": "", "z": "share kept", "customdata": ["group", "units"]},
             colorbar={"title": {"text": "kept"}, "thickness": 10, "len": 0.9, "tickformat": ".0%"},
         )
     )  # fmt: skip

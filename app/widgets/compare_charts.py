@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import compare, state
 from app.charts.compare import Line, overlaid, parallel, trade
-from app.charts.frame import exporting
+from app.charts.frame import tools
 from app.compare import Axis, Entry
 from app.widgets import chrome
 from app.widgets.compare_choice import COST, CURVE, STEPS, chosen_axis, from_chart
@@ -27,7 +27,7 @@ def front_view(entries: Sequence[Entry], focus: Entry) -> Axis:
     # The key names what is drawn: an old selection must not come back on other runs.
     key = f"compare.front.{axis.key}.{'.'.join(each.id for each in entries)}"
     st.plotly_chart(trade(places, best, axis, metric.noun, focus.id, dark=state.is_dark()), key=key, on_select=lambda: from_chart(key),
-                    selection_mode=("points", "box"), config=exporting("compare-front"),
+                    selection_mode=("points", "box"), config=tools(),
                     alt=f"{metric.noun} against {axis.title} of {len(entries)} runs and the dense model, with the front")  # fmt: skip
     said = ["Click a point to look at that run everywhere on this page."]
     if any(place.y_range for place in places):
@@ -60,7 +60,7 @@ def curves_view(entries: Sequence[Entry], focus: Entry) -> None:
     teacher = [each.run.dense.quality for each in entries if each.run.dense.quality is not None]
     key = f"compare.curves.{by}.{'.'.join(each.id for each in entries)}"
     st.plotly_chart(overlaid(lines, teacher, "Share of MACs left" if by == COST else "Optimizer step", metric.noun, focus.id, shares=by == COST, dark=state.is_dark()),
-                    key=key, on_select=lambda: from_chart(key), selection_mode="points", config=exporting("compare-curves"),
+                    key=key, on_select=lambda: from_chart(key), selection_mode="points", config=tools(),
                     alt=f"{metric.noun} of every run over {'the share of MACs left' if by == COST else 'steps'}")  # fmt: skip
 
 
@@ -89,5 +89,5 @@ def parallel_view(entries: Sequence[Entry], focus: Entry) -> None:
         lines.append(Line(each.id, each.letter, each.colour, [place for place, _ in known], [value for _, value in known]))
     key = f"compare.parallel.{show}.{'.'.join(each.id for each in entries)}"
     st.plotly_chart(parallel(columns, lines, y, focus.id, tilted=show == RATIOS or len(columns) > 5, dark=state.is_dark()), key=key, on_select=lambda: from_chart(key),
-                    selection_mode="points", config=exporting("compare-parallel"), alt=f"Parallel coordinates of the runs: {y}")  # fmt: skip
+                    selection_mode="points", config=tools(), alt=f"Parallel coordinates of the runs: {y}")  # fmt: skip
     st.caption(said, help=chrome.TERMS["group"])

@@ -130,7 +130,7 @@ def per_class(rows: Sequence[tuple[str, Difference]], noun: str) -> Figure:
     rows = sorted(rows, key=lambda row: row[1].value)[:40]
     colours = [CUT if d.high < 0 else STUDENT if d.low > 0 else LOCKED for _, d in rows]
     bars = {
-        "type": "scatter", "mode": "markers", "y": [name for name, _ in rows], "x": [100 * d.value for _, d in rows],
+        "type": "scatter", "mode": "markers", "meta": {"y": "class"}, "y": [name for name, _ in rows], "x": [100 * d.value for _, d in rows],
         "marker": {"color": colours, "size": 9},
         "error_x": {"type": "data", "symmetric": False, "thickness": 1.2, "width": 0, "color": LOCKED,
                     "array": [100 * (d.high - d.value) for _, d in rows], "arrayminus": [100 * (d.value - d.low) for _, d in rows]},

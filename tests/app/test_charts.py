@@ -13,7 +13,7 @@ from app import palette
 from app.charts import architecture as picture
 from app.charts import importance, ratios, training
 from app.charts.architecture_svg import architecture_svg, axis_ticks
-from app.charts.frame import exporting
+from app.charts.frame import tools
 from app.charts.per_class import MOST, per_class
 from app.layers import LOCKED, PRUNABLE, Layer, layers, sections, state_of, widths_left
 from app.tables import groups_table, nested, positions, slices_table
@@ -109,10 +109,9 @@ def test_ticks_of_the_svg_are_round_and_reach_the_top(top, last):
     assert len(ticks) <= 6
 
 
-def test_a_chart_is_exported_under_the_name_of_its_project():
-    config = exporting("demo-architecture")
-    assert config["toImageButtonOptions"] == {"format": "png", "filename": "demo-architecture", "scale": 3}
-    assert config["modeBarButtons"] == [["toImage"]]
+def test_a_chart_has_buttons_of_its_own_only_where_it_is_zoomed():
+    assert tools()["displayModeBar"] is False
+    assert tools(zoom=True)["modeBarButtons"] == [["zoom2d", "pan2d", "resetScale2d"]]
 
 
 @pytest.mark.parametrize(
