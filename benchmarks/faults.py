@@ -2,14 +2,17 @@
 
 First part: short real runs (a small network pruned while it is distilled on the built-in digits, half of them with a
 corridor, so that cuts are undone too) go through the queue of a workspace, while their workers, their supervisor and the
-app are killed at random moments, and nothing else helps them than what helps a user: the app, and whoever looks next.
-Every run must end with the metrics and, bit for bit, the weights of one that nobody disturbed.
+app are killed, and nothing else helps them than what helps a user: the app, and whoever looks next. Every run is dealt
+its kills beforehand, at moments of its own: at a random step, the end of it among them, or after a random part of the
+time that a worker lives, its start included; so a slow machine makes the campaign longer and no easier. Every run must
+end with the metrics and, bit for bit, the weights of one that nobody disturbed.
 
 Second part: a process that does nothing but write checkpoints is killed again and again; what it said it had written
 must be there, whole.
 
 Bars: 0 lost and 0 duplicated steps, all weights bit-equal, 0 unreadable checkpoints. The whole campaign is 500 kills over
-100 runs and 200 aimed ones, and takes an hour and a half on two cores.
+100 runs and 200 aimed ones, in ten pieces, each in a workspace of its own; with `--ledger F` every piece that is done is
+written down, and the same command goes on with the next one.
 """
 
 from __future__ import annotations
@@ -24,52 +27,72 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import bench
 
-NETWORK = '''
-import torch
-from torch import nn
-
-class Net(nn.Sequential):
-    """A convolutional network for the digits that trains in seconds."""
-    def __init__(self):
-        super().__init__(
-            nn.Conv2d(3, 12, 3, stride=2, padding=1), nn.BatchNorm2d(12), nn.ReLU(),
-            nn.Conv2d(12, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(16, 10))
-
-example_inputs = (torch.zeros(2, 3, 32, 32),)
-'''
 STEPS = 60
 OPTIONS = {"steps": STEPS, "batch_size": 16, "checkpoint_s": 0.0, "score_batches": 2, "chunks": 4, "evaluate_every": 20, "average": 0.9,
            "batches": [1], "certify": False, "target": {"macs": 0.3}, "plan": None, "corridor_images": 64}  # fmt: skip
 OF_THE_CLOCK = ("latency/", "train/images_per_s")
+VICTIMS = {"worker": 6, "supervisor": 3, "app": 1}  # and how often each is hit
+BY_STEP = 0.6  # of the kills; the others come by the clock
+MOMENTS = ("as it starts", "between steps", "at its end")
+PIECE = 10  # runs
+
+Say = Callable[[str], None]
+Metrics = dict[tuple[str, int], float]
+Told = Counter[tuple[int, str, str]]
+Left = tuple[bytes, Metrics, Told]  # what a run leaves: the file handed over, its metrics, its events
 
 
 @dataclass
 class Tally:
-    """What the campaign found."""
+    """What a piece of the campaign found."""
 
-    kills: Counter[str] = field(default_factory=Counter)
+    runs: int = 0
+    kills: Counter[str] = field(default_factory=Counter)  # by victim
+    moments: Counter[str] = field(default_factory=Counter)  # where the worker of the run was then
+    restarts: int = 0  # of a run, from a checkpoint
     lost: int = 0
     doubled: int = 0
     unequal: int = 0
     failed: list[str] = field(default_factory=list)  # runs that did not end, or not the same
-    restarts: int = 0
+    aimed: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    load: float = 0.0
+
+    def __add__(self, other: Tally) -> Tally:
+        load = max(self.load, other.load)
+        rest = {name: getattr(self, name) + getattr(other, name) for name in vars(self) if name != "load"}
+        return Tally(**rest, load=load)
+
+    @staticmethod
+    def of(row: Mapping[str, Any]) -> Tally:
+        return Tally(**{name: Counter(value) if isinstance(value, dict) else value for name, value in row.items()})
 
 
-def spec(folder: Path, seed: int) -> Any:
+@dataclass(frozen=True)
+class Blow:
+    """One kill that a run is dealt: at a step, or this share of a worker's life after it began."""
+
+    victim: str
+    step: int = -1
+    share: float = 0.0
+
+
+def spec(seed: int) -> Any:
     from cpd.runs.spec import RunSpec
 
     options = {**OPTIONS, "corridor": 0.02 if seed % 2 else 0.0}
-    return RunSpec("distill", model=f"{folder}/net.py:Net", data="digits", settings={"img_size": 32}, seed=seed, options=options)
+    model = f"{bench.ROOT}/tests/tiny.py:Net"
+    return RunSpec("distill", model=model, data="digits", settings={"img_size": 32}, seed=seed, options=options)
 
 
-def recorded(store: Any, run: str) -> dict[tuple[str, int], float]:
+def recorded(store: Any, run: str) -> Metrics:
     """Every metric of every step that does not depend on the clock."""
     series = store.metrics(run, most=10**6)
     return {
@@ -79,18 +102,18 @@ def recorded(store: Any, run: str) -> dict[tuple[str, int], float]:
     }  # fmt: skip
 
 
-def told(store: Any, run: str) -> Counter[tuple[int, str, str]]:
+def told(store: Any, run: str) -> Told:
     return Counter((e.step, e.kind, e.text) for e in store.events(run, kinds=["cut", "undo", "eval"]))
 
 
-def calm(folder: Path, seed: int) -> tuple[bytes, dict[tuple[str, int], float], Counter[tuple[int, str, str]]]:
+def calm(folder: Path, seed: int) -> Left:
     """What the run leaves that nobody disturbs."""
     from cpd.runs.store import Store
     from cpd.runs.worker import run_foreground
     from cpd.runs.workspace import ALONE
 
     place = folder / f"calm-{seed}"
-    row = run_foreground(place, spec(folder, seed))
+    row = run_foreground(place, spec(seed))
     assert row.state == "finished", row.error
     store = Store(place / "runs.db")
     found = (place / "bundle" / "model.safetensors").read_bytes(), recorded(store, ALONE), told(store, ALONE)
@@ -105,13 +128,13 @@ class App:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
-        self.home, self.process = home, None
-        self.start()
+        self.home = home
+        self.process = self.start()
 
-    def start(self) -> None:
+    def start(self) -> subprocess.Popen[bytes]:
         with open(self.home.parent / "app.log", "a") as log:
             command = [sys.executable, "-m", "app.serve", "--port", str(self.port)]
-            self.process = subprocess.Popen(command, cwd=bench.ROOT, stdout=log, stderr=log)
+            return subprocess.Popen(command, cwd=bench.ROOT, stdout=log, stderr=log)
 
     def kill(self) -> bool:
         self.process.kill()
@@ -146,11 +169,57 @@ def kill(lock: Path) -> bool:
     return True
 
 
-def at_work(run: Any, step: int) -> bool:
-    return run.state == "running" and run.total > run.step >= step
+def deal(dice: random.Random, runs: Sequence[str], kills: int) -> dict[str, list[Blow]]:
+    """So many kills, each to a run by chance and at a moment by chance; those at a step in the order of their steps."""
+    hands: dict[str, list[Blow]] = {run: [] for run in runs}
+    for _ in range(kills):
+        victim = dice.choices(list(VICTIMS), list(VICTIMS.values()))[0]
+        by_step = dice.random() < BY_STEP
+        blow = Blow(victim, step=dice.randint(1, STEPS)) if by_step else Blow(victim, share=dice.random())
+        hands[dice.choice(runs)].append(blow)
+    for hand in hands.values():
+        steps = iter(sorted(blow.step for blow in hand if blow.step >= 0))
+        hand[:] = [blow if blow.step < 0 else Blow(blow.victim, next(steps)) for blow in hand]
+    return hands
 
 
-def campaign(folder: Path, kills: int, runs: int, seeds: int, say: Any) -> Tally:
+class Chase:
+    """Deals a run its blows, one after the other, each when its moment has come."""
+
+    def __init__(self, blows: list[Blow], lock: Path, life_s: float) -> None:
+        self.blows, self.lock, self.life_s = blows, lock, life_s
+        self._worker: int | None = None
+        self._since, self._from = 0.0, -1
+
+    def due(self, row: Any) -> Blow | None:
+        """The blow whose moment is now, where the run is at work."""
+        from cpd.runs.lock import holder
+
+        pid = holder(self.lock)
+        if not self.blows or pid is None or row.state != "running":
+            return None
+        if pid != self._worker:
+            self._worker, self._since, self._from = pid, time.monotonic(), row.step
+        blow = self.blows[0]
+        if blow.step >= 0:  # a worker that has got further than the last one, but for the very end
+            come = row.step >= blow.step and (row.step > self._from or row.step >= STEPS)
+        else:
+            come = time.monotonic() - self._since >= blow.share * self.life_s
+        return self.blows.pop(0) if come else None
+
+    def moment(self, row: Any) -> str:
+        return MOMENTS[2] if row.step >= STEPS else MOMENTS[1] if row.step > self._from else MOMENTS[0]
+
+
+def hand_on(dice: random.Random, chases: Mapping[str, Chase], at_large: Sequence[str]) -> None:
+    """What a run that has ended was still to get, others get, at other moments."""
+    for run in sorted(set(chases) - set(at_large)) if at_large else ():
+        for blow in chases[run].blows:
+            chases[dice.choice(at_large)].blows.append(Blow(blow.victim, share=dice.random()))
+        chases[run].blows.clear()
+
+
+def campaign(folder: Path, kills: int, runs: int, seeds: int, seed: int, parallel: int, say: Say) -> Tally:
     """`kills` kills over `runs` runs; when the kills are done, the runs are left to end."""
     from cpd.runs import control
     from cpd.runs.lock import is_held
@@ -158,68 +227,82 @@ def campaign(folder: Path, kills: int, runs: int, seeds: int, say: Any) -> Tally
     from cpd.runs.supervisor import ensure
     from cpd.runs.workspace import open_workspace, run_folder
 
-    (folder / "net.py").write_text(NETWORK)
-    truth = {seed: calm(folder, seed) for seed in range(seeds)}
-    say(f"{seeds} runs that nobody disturbs are done")
+    truth = {number: calm(folder, number) for number in range(seeds)}
+    started = time.monotonic()
+    code = f"import sys; sys.path.insert(0, {str(bench.ROOT)!r}); import cpd.distill.trainer"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    life_s = 1.5 * (time.monotonic() - started)  # starting is two thirds of it
     os.environ["CPD_HOME"] = str(folder / "home")
     root = open_workspace()
-    (root / "policy.json").write_text(json.dumps({"parallel": 2, "backoff_s": 0.0, "poll_s": 0.1, "max_attempts": 1_000_000}))
-    dice, tally, store, app = random.Random(0), Tally(), Store(root / "runs.db"), App(root)
-    names = {control.submit(root, spec(folder, seed % seeds)): seed % seeds for seed in range(runs)}
-    start, spoken = time.monotonic(), 0.0
+    rules = {"parallel": parallel, "backoff_s": 0.0, "poll_s": 0.1, "max_attempts": 1_000_000}
+    (root / "policy.json").write_text(json.dumps(rules))
+    dice, tally, store, app = random.Random(seed), Tally(runs=runs), Store(root / "runs.db"), App(root)
+    names = {control.submit(root, spec(number % seeds)): number % seeds for number in range(runs)}
+    hands = deal(dice, list(names), kills)
+    chases = {run: Chase(blows, run_folder(root, run) / "lock", life_s) for run, blows in hands.items()}
+    start = spoken = time.monotonic()
+    looked, at_large = 0.0, list(names)
     try:
-        while not all(store.run(run).is_over for run in names):
-            time.sleep(dice.uniform(0.1, 6.0))
-            ensure(root)  # what any page of the app does
-            if time.monotonic() - spoken > 30:
-                spoken = time.monotonic()
-                say(f"{sum(tally.kills.values())} kills, {sum(store.run(run).is_over for run in names)} of {runs} runs over")
-            if sum(tally.kills.values()) >= kills:
-                continue
-            alive = [run_folder(root, run) / "lock" for run in names if is_held(run_folder(root, run) / "lock")]
-            what = dice.choices(("worker", "supervisor", "app"), (7, 2, 1))[0]
-            if what == "worker" and dice.random() < 0.6:  # by the step and not by the clock: most of the time goes into starting
-                mark, patience = dice.randrange(STEPS), time.monotonic() + 15
-                while time.monotonic() < patience and not (alive := [run_folder(root, r) / "lock" for r in names if at_work(store.run(r), mark)]):
-                    time.sleep(0.01)
-            if what == "worker" and alive:
-                tally.kills[what] += kill(dice.choice(alive))
-            elif what == "supervisor":
-                tally.kills[what] += kill(root / "supervisor.lock")
-            elif what == "app":
-                tally.kills[what] += app.kill()
-                app.start()
+        while at_large:
+            time.sleep(0.02)
+            now = time.monotonic()
+            if now - looked > 0.5:
+                looked = now
+                ensure(root)  # what any page of the app does
+                at_large = [run.id for run in store.unfinished()]
+                hand_on(dice, chases, at_large)
+            if now - spoken > 30:
+                spoken = now
+                say(f"{tally.kills.total()} of {kills} kills, {runs - len(at_large)} of {runs} runs over")
+            for row in (store.run(run) for run in at_large if is_held(chases[run].lock)):
+                blow = chases[row.id].due(row)
+                if blow is None:
+                    continue
+                time.sleep(dice.uniform(0, 0.05) if row.step < STEPS else dice.uniform(0, 1.0))  # anywhere in a step
+                locks = {"supervisor": root / "supervisor.lock", "worker": chases[row.id].lock}
+                hit = app.kill() if blow.victim == "app" else kill(locks[blow.victim])
+                tally.kills[blow.victim] += hit
+                tally.moments[chases[row.id].moment(row)] += hit
+                if blow.victim == "app":
+                    app.process = app.start()
+                if not hit:  # nobody was there; another moment will do as well
+                    chases[row.id].blows.append(Blow(blow.victim, share=dice.random()))
     finally:
         app.kill()
         for lock in (root / "supervisor.lock", *root.glob("runs/*/lock")):
             kill(lock)
-    say(f"all runs are over after {time.monotonic() - start:.0f} s")
-    for run, seed in names.items():
-        row = store.run(run)
-        weights, metrics, events = truth[seed]
-        if row.state != "finished":
-            tally.failed.append(f"{run}: {row.state}, {row.error}")
-            continue
-        mine, said = recorded(store, run), told(store, run)
-        tally.lost += sum(key not in mine or mine[key] != value for key, value in metrics.items()) + sum((events - said).values())
-        tally.doubled += sum(key not in metrics for key in mine) + sum((said - events).values())
-        difference = differing(weights, (run_folder(root, run) / "bundle" / "model.safetensors").read_bytes())
-        if difference:
-            tally.unequal += 1
-            tally.failed.append(f"{run}: {difference}")
-        tally.restarts += len(store.events(run, kinds=["resume"]))
+    say(f"all {runs} runs are over after {time.monotonic() - start:.0f} s")
+    for run, number in names.items():
+        compare(store, run, run_folder(root, run), truth[number], tally)
     store.close()
     return tally
 
 
-def aimed(folder: Path, kills: int) -> dict[str, int]:
+def compare(store: Any, run: str, folder: Path, truth: Left, tally: Tally) -> None:
+    """Add to the tally what the run says other than one that nobody disturbed."""
+    row = store.run(run)
+    weights, metrics, events = truth
+    if row.state != "finished":
+        tally.failed.append(f"{run}: {row.state}, {row.error}")
+        return
+    mine, said = recorded(store, run), told(store, run)
+    tally.lost += sum(key not in mine or mine[key] != value for key, value in metrics.items()) + (events - said).total()
+    tally.doubled += sum(key not in metrics for key in mine) + (said - events).total()
+    difference = differing(weights, (folder / "bundle" / "model.safetensors").read_bytes())
+    if difference:
+        tally.unequal += 1
+        tally.failed.append(f"{run}: {difference}")
+    tally.restarts += len(store.events(run, kinds=["resume"]))
+
+
+def aimed(folder: Path, kills: int, seed: int) -> Counter[str]:
     """Kills of a process that writes one checkpoint after the other; the next goes on from what the last one left."""
     import torch
 
     from cpd.runs.checkpoint import load_checkpoint, save_checkpoint
 
-    dice = random.Random(1)
-    found = {"kills": 0, "inside a write": 0, "unreadable": 0, "lost": 0}
+    dice = random.Random(seed)
+    found = Counter({"kills": 0, "inside a write": 0, "unreadable": 0, "lost": 0})
     step, sizes = 0, [(64, 64)] * 20 + [(700, 700)]
     while found["kills"] < kills:
         reader, writer = os.pipe()
@@ -247,50 +330,82 @@ def aimed(folder: Path, kills: int) -> dict[str, int]:
             found["unreadable"] += restored is not None or done > 0
             step = restored.step if restored else 0
             continue
-        whole = all(bool((t == restored.step).all()) for t in restored.state["tensors"]) and restored.state["step"] == restored.step
+        whole = (
+            all(bool((t == restored.step).all()) for t in restored.state["tensors"])
+            and restored.state["step"] == restored.step
+        )
         found["unreadable"] += not whole
         found["lost"] += restored.step < done
         step = restored.step
     return found
 
 
+def piece(number: int, runs: int, kills: int, torn: int, parallel: int, say: Say) -> Tally:
+    """One piece of the campaign, from nothing to its tally."""
+    start = time.monotonic()
+    with tempfile.TemporaryDirectory() as place:
+        found = aimed(Path(place) / "checkpoints", torn, number + 1) if torn else Counter[str]()
+        say(f"{torn} aimed kills are done")
+        tally = campaign(Path(place), kills, runs, 1 if runs < 4 else 4, number, parallel, say)
+    tally.aimed, tally.seconds, tally.load = found, time.monotonic() - start, round(os.getloadavg()[0], 1)
+    return tally
+
+
 def main() -> int:
     parser = bench.options(__doc__)
-    parser.add_argument("--kills", type=int, default=0, help="at random moments (default 500, quick 6)")
+    parser.add_argument("--kills", type=int, default=-1, help="at random moments (default 500, quick 6)")
     parser.add_argument("--runs", type=int, default=0, help="runs that they hit (default 100, quick 2)")
     parser.add_argument("--aimed", type=int, default=-1, help="at the writing of checkpoints (default 200, quick 60)")
+    parser.add_argument("--parallel", type=int, default=2, help="runs at one time (default 2)")
+    parser.add_argument("--ledger", type=Path, metavar="F", help="pieces that are done; the same command goes on")
     arguments = parser.parse_args()
     arguments.threads = arguments.threads or 1
     os.environ |= {"OMP_NUM_THREADS": str(arguments.threads), "MKL_NUM_THREADS": str(arguments.threads)}
     bench.begin(arguments)
-    kills = arguments.kills or (6 if arguments.quick else 500)
+    kills = arguments.kills if arguments.kills >= 0 else (6 if arguments.quick else 500)
     runs = arguments.runs or (2 if arguments.quick else 100)
-    most = arguments.aimed if arguments.aimed >= 0 else (60 if arguments.quick else 200)
+    torn = arguments.aimed if arguments.aimed >= 0 else (60 if arguments.quick else 200)
     start = time.monotonic()
 
     def say(text: str) -> None:
         print(f"  {time.monotonic() - start:5.0f} s  {text}", file=sys.stderr, flush=True)
 
-    with tempfile.TemporaryDirectory() as place:
-        torn = aimed(Path(place) / "checkpoints", most) if most else {"kills": 0, "inside a write": 0, "unreadable": 0, "lost": 0}
-        say(f"{torn['kills']} aimed kills are done")
-        tally = campaign(Path(place), kills, runs, 1 if runs < 4 else 4, say)
-    seconds = time.monotonic() - start
-    total = sum(tally.kills.values())
-    head = ("runs", "kills", "of workers", "of supervisors", "of the app", "resumed", "steps lost", "doubled", "weights not equal", "not finished", "s")
-    row = (runs, total, *(tally.kills[k] for k in ("worker", "supervisor", "app")), tally.restarts, tally.lost, tally.doubled, tally.unequal,
-           len(tally.failed) - tally.unequal, f"{seconds:.0f}")  # fmt: skip
-    bench.table(head, [row])
-    bench.table(("kills at checkpoints", "inside a write", "unreadable", "lost"), [tuple(torn.values())])
-    for text in tally.failed:
+    ledger = arguments.ledger
+    pieces = [Tally.of(row) for row in json.loads(ledger.read_text())] if ledger and ledger.exists() else []
+    total = sum(pieces, Tally())
+    while total.runs < runs:
+        left = runs - total.runs
+        share = min(PIECE, left) / left
+        some = round((kills - total.kills.total()) * share), round((torn - total.aimed["kills"]) * share)
+        say(f"piece {len(pieces) + 1}: {min(PIECE, left)} runs, {some[0]} kills, {some[1]} aimed")
+        pieces.append(piece(len(pieces), min(PIECE, left), *some, arguments.parallel, say))
+        total = sum(pieces, Tally())
+        if ledger:
+            ledger.write_text(json.dumps([asdict(row) for row in pieces], indent=1))
+    return report(arguments, total)
+
+
+def report(arguments: Any, total: Tally) -> int:
+    runs, kills = total.runs, total.kills.total()
+    cells = {"runs": runs, "kills": kills} | {f"of the {name}": total.kills[name] for name in VICTIMS}
+    cells |= {name: total.moments[name] for name in MOMENTS} | {"resumed": total.restarts, "steps lost": total.lost}
+    cells |= {
+        "doubled": total.doubled,
+        "weights not equal": total.unequal,
+        "not finished": len(total.failed) - total.unequal,
+    }
+    bench.table([*cells, "s"], [[*cells.values(), f"{total.seconds:.0f}"]])
+    names = ("kills", "inside a write", "unreadable", "lost")
+    bench.table(("kills at checkpoints", *names[1:]), [[total.aimed[name] for name in names]])
+    for text in total.failed:
         print(text)
-    holds = not (tally.lost or tally.doubled or tally.unequal or tally.failed or torn["unreadable"] or torn["lost"])
+    torn = total.aimed["unreadable"] + total.aimed["lost"]
+    holds = not (total.lost or total.doubled or total.failed or torn)
     figure = (
-        f"{total} kills over {runs} runs: {tally.lost} values lost, {tally.doubled} doubled, {runs - len(tally.failed)} of {runs} "
-        f"end with the same weights to the last bit; {torn['kills']} kills at checkpoints: {torn['unreadable']} unreadable."
+        f"{kills} kills over {runs} runs: {total.lost} values lost, {total.doubled} doubled, {runs - len(total.failed)} of {runs} "
+        f"end with the same weights to the last bit; {total.aimed['kills']} kills at checkpoints: {total.aimed['unreadable']} unreadable."
     )
-    result = {"tally": vars(tally), "aimed": torn, "seconds": seconds, "runs": runs}
-    return bench.end(arguments, result, figure, holds)
+    return bench.end(arguments, {"tally": asdict(total)}, figure, holds)
 
 
 if __name__ == "__main__":

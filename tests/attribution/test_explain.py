@@ -22,20 +22,7 @@ from cpd.runs.store import Store
 from cpd.runs.worker import main
 from cpd.runs.workspace import database, new_run_id, open_workspace, run_folder
 from cpd.tasks import load_task
-
-NETWORK = '''
-import torch
-from torch import nn
-
-class Net(nn.Sequential):
-    def __init__(self):
-        super().__init__(
-            nn.Conv2d(3, 12, 3, stride=2, padding=1), nn.BatchNorm2d(12), nn.ReLU(),
-            nn.Conv2d(12, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
-
-example_inputs = (torch.zeros(2, 3, 32, 32),)
-'''
+from tests import tiny
 
 
 def floats(case):
@@ -133,8 +120,7 @@ def test_the_job_explains_the_plan_and_a_finished_run(tmp_path, monkeypatch):
     monkeypatch.setenv("CPD_HOME", str(tmp_path / "home"))
     root = open_workspace()
     store = Store(database(root))
-    (tmp_path / "net.py").write_text(NETWORK)
-    project = create_project(root, "tiny", f"{tmp_path}/net.py:Net", data="digits", settings={"img_size": 32})
+    project = create_project(root, "tiny", tiny.SPEC, data="digits", settings={"img_size": 32})
 
     def job(kind: str, expected: str = "", **options) -> str:
         """The worker's own code, in this process; returns the run's id."""

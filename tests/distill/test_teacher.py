@@ -25,23 +25,7 @@ from cpd.runs.store import Store
 from cpd.tasks import load_task
 from cpd.tasks.classification.normalise import Normalisation
 from cpd.tasks.task import Task
-
-NETS = '''
-from torch import nn
-
-class Net(nn.Sequential):
-    """A small student."""
-    def __init__(self):
-        super().__init__(
-            nn.Conv2d(3, 12, 3, stride=2, padding=1), nn.BatchNorm2d(12), nn.ReLU(),
-            nn.Conv2d(12, 16, 3, stride=2, padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
-
-class Other(nn.Sequential):
-    """A teacher of another kind."""
-    def __init__(self):
-        super().__init__(nn.Flatten(), nn.Linear(768, 10))
-'''
+from tests import tiny
 
 
 def other() -> nn.Module:
@@ -110,8 +94,7 @@ def test_its_digest_is_of_what_it_holds() -> None:
 
 
 def test_a_run_names_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "nets.py").write_text(NETS)
-    net, other_net = f"{tmp_path}/nets.py:Net", f"{tmp_path}/nets.py:Other"
+    net, other_net = tiny.SPEC, tiny.LINEAR
     weights, again = tmp_path / "t.safetensors", tmp_path / "again"
     teacher, inputs = cpd.load_model(other_net, settings={"img_size": 16})
     with torch.no_grad():

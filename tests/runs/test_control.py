@@ -18,8 +18,9 @@ from cpd.runs.spec import KINDS, RunSpec
 from cpd.runs.standing import INTERRUPTED, standing
 from cpd.runs.worker import main as worker_main
 from cpd.runs.workspace import run_folder
+from tests import tiny
 from tests.runs.conftest import kill, wait, wait_over
-from tests.runs.test_jobs import NETWORK, QUICK
+from tests.runs.test_jobs import QUICK
 from tests.runs.test_processes import is_whole, walk
 
 LONG = {"steps": 400, "sleep_s": 0.01}
@@ -84,10 +85,9 @@ def test_a_clone_is_the_same_work_with_changes(root, store):
 
 
 @pytest.mark.usefixtures("idle")
-def test_rolled_back_to_a_checkpoint_and_on_with_another_target(root, store, tmp_path, capsys):
+def test_rolled_back_to_a_checkpoint_and_on_with_another_target(root, store, capsys):
     """A real, tiny network: the new run ends at its own target, and the old one stays as it was."""
-    (tmp_path / "net.py").write_text(NETWORK)
-    project = create_project(root, "tiny", f"{tmp_path}/net.py:Net", data="digits", settings={"img_size": 32})
+    project = create_project(root, "tiny", tiny.SPEC, data="digits", settings={"img_size": 32})
     options = {**QUICK, "steps": 12, "chunks": 4, "target": {"macs": 0.6}, "plan": None}
     old = control.submit(root, project.spec("distill", options=options))
     assert worker_main([str(run_folder(root, old))]) == 0

@@ -25,29 +25,15 @@ from cpd.runs.spec import RunSpec
 from cpd.runs.store import Store
 from cpd.runs.worker import main, run_foreground
 from cpd.runs.workspace import new_run_id, run_folder
+from tests import tiny
 from tests.runs.conftest import kill, wait, wait_over
 
-NETWORK = '''
-import torch
-from torch import nn
-
-class Net(nn.Sequential):
-    """A convolutional network for the digits, small enough for a test."""
-    def __init__(self):
-        super().__init__(
-            nn.Conv2d(3, 12, 3, stride=2, padding=1), nn.BatchNorm2d(12), nn.ReLU(),
-            nn.Conv2d(12, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.1), nn.Linear(16, 10))
-
-example_inputs = (torch.zeros(2, 3, 32, 32),)
-'''
 QUICK = {"batch_size": 16, "evaluate_every": 1000, "checkpoint_s": 0.0, "score_batches": 2, "batches": [1]}
 
 
 @pytest.fixture
-def network(tmp_path: Path) -> str:
-    (tmp_path / "net.py").write_text(NETWORK)
-    return f"{tmp_path}/net.py:Net"
+def network() -> str:
+    return tiny.SPEC
 
 
 @pytest.fixture
