@@ -10,16 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule
+from torch.utils._pytree import tree_map
 
 from cpd.measure.recalibrate import CumulativeNorm, live_norms, recalibrate
 from cpd.sensitivity.frontier import Frontier
 from cpd.sensitivity.interval import FloatArray, Z
 from cpd.sensitivity.judge import Verdict, judge_for
+from cpd.sensitivity.sample import reordered
 from cpd.sensitivity.split import Split, split
 from cpd.sensitivity.walk import Walker
 from cpd.tasks.task import Batch, Task
 
-FEWEST = 512  # images at the least: fewer cost little, and small sets are all evaluated
 _OF_DROP = 0.1  # a drop need not be known better than to a tenth of itself
 
 
@@ -47,8 +48,9 @@ class Evaluator:
     Args:
         dense: the dense network as surgery gives it, on `device`; its batch-norm statistics are taken anew.
         calibration: images to take statistics from, in batches.
-        held_out: images and targets to evaluate on, in batches, in random order.
+        held_out: images and targets to evaluate on, in batches; accuracy takes them in an order of its own.
         room: bytes for what is kept between networks.
+        seed: of the order of the images.
         progress: told of the dense network's pass.
 
     Attributes:
@@ -64,9 +66,11 @@ class Evaluator:
         held_out: Sequence[Batch],
         device: torch.device,
         room: int,
+        seed: int = 0,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
-        self._task, self._device, self._held_out = task, device, held_out
+        self._task, self._device = task, device
+        self._held_out: Sequence[Batch] = held_out
         self._judge = judge_for(task, device)
         self._dense = Walker(dense)
         self._norms = bool(live_norms(dense))
@@ -89,6 +93,14 @@ class Evaluator:
                     progress(done, len(held_out))
         self._rows = np.concatenate(rows)
         self.verdict = self._judge.verdict(self._rows, self._rows)
+        order = self._judge.order(self._rows, seed)
+        ranked = None if order is None else reordered(held_out, order, len(held_out[0][1]))
+        if order is not None and ranked is not None:
+            self._held_out, self._rows, calls = ranked, self._rows[order], []
+            for pictures, _ in ranked:
+                mute = _Mute(recorder.answer)
+                task.predict(mute, self._placed(pictures))
+                calls.append(mute.seen)
         self._calls = [len(each) for each in calls]
         count = sum(len(each) for each in images)
         share = int(room * count / (count + self.images))
@@ -125,7 +137,7 @@ class Evaluator:
                 rows.append(self._judge.rows(outputs, targets))
                 images += len(targets)
                 check()
-                if images >= FEWEST and images < self.images:
+                if images >= self._judge.fewest and images < self.images:
                     verdict = self._judge.verdict(self._rows, np.concatenate(rows))
                     if enough(verdict, self.verdict.value):
                         return verdict, images
@@ -153,10 +165,25 @@ class _Recorder(nn.Module):
         super().__init__()
         self.dense = dense
         self.seen: list[Tensor] = []
+        self.answer: Any = None  # the latest
 
     def forward(self, images: Tensor) -> Any:
         self.seen.append(images)
-        return self.dense(images)
+        self.answer = self.dense(images)
+        return self.answer
+
+
+class _Mute(nn.Module):
+    """Remembers what it was called with, and answers zeros of the dense network's shapes."""
+
+    def __init__(self, answer: Any) -> None:
+        super().__init__()
+        self._answer = answer
+        self.seen: list[Tensor] = []
+
+    def forward(self, images: Tensor) -> Any:
+        self.seen.append(images)
+        return tree_map(lambda x: x.new_zeros((len(images), *x.shape[1:])), self._answer)
 
 
 class _Replay(nn.Module):

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 Z = 1.6449  # 90 % of a normal distribution lie within so many standard deviations
 _COVERAGE = 0.90

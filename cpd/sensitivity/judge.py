@@ -4,8 +4,9 @@ The dense network is known on all N images, a cut one on n of them, and what the
 of what a cut one will say:
 
 - accuracy: images are put into strata by the dense network's margin (score of the true class over the best other one).
-  Far from zero nearly all answers stay what they were, so a stratum needs few images; the share of right answers is the
-  strata's, weighted by their sizes (post-stratification; Cochran 1977, section 5A.9).
+  Far above zero nearly all answers stay what they were, so most of the images that come first have small margins
+  (stratified sampling, at random within a stratum; Cochran 1977, sections 5.5 and 5.9); the share of right answers is
+  the strata's, weighted by their sizes.
 - any other metric: the dense network's value on all images, plus the difference between the two networks on the first n
   (a difference estimator; Cochran 1977, section 7.2).
 
@@ -23,10 +24,11 @@ import torch
 from torch import Tensor
 
 from cpd.errors import DataError
-from cpd.sensitivity.interval import FloatArray, Z, jackknife, wilson
+from cpd.sensitivity.interval import FloatArray, IntArray, Z, jackknife, wilson
 from cpd.tasks.task import Task
 
 _STRATA = 10
+_STEEP = 0.1  # how early the images of the largest margins come, where those of the smallest count 1
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,23 @@ class Verdict:
 class Top1:
     """Accuracy: every image is right or wrong, and intervals are Wilson's."""
 
+    fewest = 192  # images at the least: fewer cost little
+
+    def order(self, dense: FloatArray, seed: int) -> IntArray:
+        """Images in the order in which they say most: small margins first and more of them, others among them.
+
+        Of stratum h of H (from 0, the margins ascending), images come at a rate of (1 - h / (H - 1))^2 of their number,
+        a tenth at the least; which of them come when is left to chance.
+        """
+        dice = np.random.default_rng(seed)
+        stratum, strata = _strata(dense[:, 1])
+        rate = np.maximum((1 - np.arange(strata) / max(strata - 1, 1)) ** 2, _STEEP)
+        turn = np.empty(len(dense))
+        for h in range(strata):
+            mine = np.flatnonzero(stratum == h)
+            turn[mine] = (dice.permutation(len(mine)) + dice.random()) / (max(len(mine), 1) * rate[h])
+        return np.argsort(turn, kind="stable")
+
     def rows(self, outputs: Tensor, targets: Tensor) -> FloatArray:
         """(images, 2): 1 where the answer is right, and the margin of the true class."""
         scores, truth = outputs.double().cpu(), targets.cpu().reshape(-1, 1)
@@ -61,43 +80,62 @@ class Top1:
         total, count = len(dense), len(cut)
         right = cut[:, 0]
         apart = right - dense[:count, 0]
-        # Half a disagreement more either way than was seen (Jeffreys' prior): else none so far would mean certainty.
-        lost, won = (apart < 0).sum() + 0.5, (apart > 0).sum() + 0.5
-        varies = (lost + won) / (count + 1) - ((lost - won) / (count + 1)) ** 2
         value, spare = float(right.mean()), 0.0
         if count < total:
-            value, spare = _stratified(dense[:, 1], right)
+            value, spare, varies = _stratified(dense[:, 1], right, apart)
+        else:
+            # Half a disagreement more either way than was seen (Jeffreys' prior): else none would mean certainty.
+            varies = _variance((apart < 0).sum() + 0.5, (apart > 0).sum() + 0.5, count + 1.0)
         # Wilson's interval for as many images as would give this variance: exactly `total` when all were evaluated.
         own = value * (1 - value)
         alike = own / (own / total + spare) if own > 0 else float(count)
         low, high = wilson(value, alike)
-        return Verdict(value, low, high, math.sqrt(spare), math.sqrt(varies / count))
+        return Verdict(value, low, high, math.sqrt(spare), math.sqrt(varies / total + spare))
 
 
-def _stratified(margin: FloatArray, right: FloatArray) -> tuple[float, float]:
-    """Share of right answers over all images and the variance of this estimate, from the first images' answers.
+def _strata(margin: FloatArray) -> tuple[IntArray, int]:
+    """(N,) stratum of every image, and how many there are: tenths of the margins, and none across zero."""
+    edges = np.unique([*np.quantile(margin, np.linspace(0, 1, _STRATA + 1)[1:-1]), 0.0])
+    return np.searchsorted(edges, margin, side="right"), len(edges) + 1
+
+
+def _stratified(margin: FloatArray, right: FloatArray, apart: FloatArray) -> tuple[float, float, float]:
+    """Share of right answers over all images, the variance of this estimate, and that of one image's difference to
+    the dense network, from the first images' answers.
 
     Args:
         margin: (N,) of the dense network on all images.
         right: (n,) answers of the cut network on the first of them, 0 or 1.
+        apart: (n,) 1 where it is right and the dense one was not, -1 the other way round.
     """
-    total, count = len(margin), len(right)
-    edges = np.unique([*np.quantile(margin, np.linspace(0, 1, _STRATA + 1)[1:-1]), 0.0])
-    stratum = np.searchsorted(edges, margin, side="right")
-    sizes = np.bincount(stratum, minlength=len(edges) + 1)
-    seen = np.bincount(stratum[:count], minlength=len(sizes))
-    known = np.bincount(stratum[:count], weights=right, minlength=len(sizes))
+    count = len(right)
+    stratum, strata = _strata(margin)
+    sizes = np.bincount(stratum, minlength=strata)
+    seen = np.bincount(stratum[:count], minlength=strata)
+    known = np.bincount(stratum[:count], weights=right, minlength=strata)
     # The half image of Jeffreys' prior is shared out among the strata, or many strata would seem uncertain together.
     share = (known + 0.5 / _STRATA) / (seen + 1 / _STRATA)
-    weight = sizes / total
+    weight = sizes / len(margin)
     value = float((weight * np.where(seen > 0, known / np.maximum(seen, 1), right.mean())).sum())
     left = np.where(sizes > 0, 1 / np.maximum(seen, 1) - np.where(seen > 0, 1 / np.maximum(sizes, 1), 0.0), 0.0)
     spread = np.where(seen > 0, share * (1 - share), 0.25)
-    return value, float((weight**2 * spread * left).sum())
+    each = [np.bincount(stratum[:count], weights=way, minlength=strata) for way in (apart < 0, apart > 0)]
+    lost, won = (len(margin) * float((weight * way / np.maximum(seen, 1)).sum()) + 0.5 for way in each)
+    return value, float((weight**2 * spread * left).sum()), _variance(lost, won, len(margin) + 1.0)
+
+
+def _variance(lost: float, won: float, count: float) -> float:
+    """Of one image's difference, where so many of `count` are lost and won."""
+    return float((lost + won) / count - ((lost - won) / count) ** 2)
 
 
 class Additive:
     """Any metric whose states add up over images (a confusion matrix, say): one row a batch, intervals by jackknife."""
+
+    fewest = 512
+
+    def order(self, dense: FloatArray, seed: int) -> None:
+        """As they come: batches, not images, have states."""
 
     def __init__(self, task: Task, device: torch.device) -> None:
         self._metric = task.metric().to(device)

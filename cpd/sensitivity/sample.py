@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from cpd.errors import DataError
+from cpd.sensitivity.interval import IntArray
 from cpd.tasks.task import Batch, Task
 
 EVALUATED = 32  # images a batch: after each, a scan asks whether more are needed
@@ -54,6 +55,15 @@ def held_out(
     return (*batches, _stacked(alike))
 
 
+def reordered(batches: Sequence[Batch], order: IntArray, size: int) -> tuple[Batch, ...] | None:
+    """The same images in another order, in batches of `size`; None where they are not all alike in shape."""
+    rows = [row for images, targets in batches for row in zip(images, targets, strict=True)]
+    if len({(row[0].shape, row[1].shape) for row in rows}) != 1:
+        return None
+    ranked = [rows[int(i)] for i in order]
+    return tuple(_stacked(ranked[start : start + size]) for start in range(0, len(ranked), size))
+
+
 def calibration(task: Task, images: int, seed: int) -> tuple[Tensor, ...]:
     """About so many training images, unchanged by augmentation, in batches of equal size."""
     size = min(CALIBRATED, task.train_images)
@@ -61,5 +71,5 @@ def calibration(task: Task, images: int, seed: int) -> tuple[Tensor, ...]:
     return tuple(pictures for pictures, _ in islice(batches, max(1, images // size)))
 
 
-def _stacked(rows: list[tuple[Tensor, Tensor]]) -> Batch:
+def _stacked(rows: Sequence[tuple[Tensor, Tensor]]) -> Batch:
     return torch.stack([images for images, _ in rows]), torch.stack([targets for _, targets in rows])

@@ -5,7 +5,8 @@ What makes it fast, all of it exact but the second, which says how exact it is:
   (frontier.py); batch-norm statistics are taken from images that wait there too;
 - a width gets as many images as its difference to the dense network needs (judge.py), and a group ends at the floor;
 - convolutions get their images channels last, the order that their kernels want;
-- latency is timed for all widths of a group in turn, and once for networks that do the same work on the same shapes.
+- latency is timed for all widths of a group in turn, of the operators that differ from the dense network's alone
+  (timing.py), and once for networks that do the same work on the same shapes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +28,11 @@ from cpd.prune.plan import Plan, Scores, uniform_plan
 from cpd.prune.surgery import prune
 from cpd.sensitivity.evaluate import Enough, Evaluator
 from cpd.sensitivity.ladder import Rung, chosen, ladder, tied_family
+from cpd.sensitivity.part import Work
 from cpd.sensitivity.sample import EVALUATED, calibration, held_out
 from cpd.sensitivity.settings import SenseSettings
 from cpd.sensitivity.table import GroupSensitivity, Point, SensitivityTable
-from cpd.sensitivity.timing import Ratio, ratios, shapes_key
+from cpd.sensitivity.timing import Ratio, Stopwatch
 from cpd.tasks.task import Task
 
 Report = Callable[[SensitivityTable, int, int], None]  # (table so far, widths done, widths in all)
@@ -96,7 +97,8 @@ class _Scan:
         }
         self.total = sum(len(rungs) for rungs in self.rungs.values())
         self.dense = self._cut(uniform_plan(record, 0.0))
-        self.ratios_by_key: dict[Any, Ratio] = {}
+        self.watch: Stopwatch | None = None
+        self.ratios_by_key: dict[tuple[str, ...], Ratio] = {}
 
     def run(
         self, table: SensitivityTable | None, report: Report, prepare: Progress, check: Callable[[], None]
@@ -109,7 +111,7 @@ class _Scan:
         if live_norms(self.dense):
             images = calibration(self.task, self.settings.calibration, self.seed)
         self.evaluator = Evaluator(
-            self.dense, self.task, images, known, self.device, self.settings.memory_mb << 20, prepare
+            self.dense, self.task, images, known, self.device, self.settings.memory_mb << 20, self.seed, prepare
         )
         self.table = table or self._empty(sum(len(each) for each in images))
         self._tell()
@@ -152,17 +154,19 @@ class _Scan:
     def _timed(self, points: list[Point], rungs: Sequence[Rung], networks: dict[int, GraphModule]) -> list[Point]:
         """The points with their latency; networks that were cut before an interruption are cut again."""
         plans = {rung.kept: rung.plan for rung in rungs}
-        here = tuple(x.to(self.device) for x in self.inputs)
-        keys: dict[int, Any] = {}
+        if self.watch is None:
+            here = tuple(x.to(self.device) for x in self.inputs)
+            self.watch = Stopwatch(self.dense, here, self.settings.batch, self.device)
+        works: dict[int, Work] = {}
         for point in points[1:]:
             if point.kept not in networks:
                 networks[point.kept] = self._cut(plans[point.kept])
-            keys[point.kept] = shapes_key(networks[point.kept], here)
+            works[point.kept] = self.watch.work(networks[point.kept])
+        keys = {kept: tuple(sorted(each)) for kept, each in works.items()}
         first = {key: kept for kept, key in reversed(keys.items()) if key not in self.ratios_by_key}
         new = {kept: networks[kept] for kept in first.values()}
-        settings = self.settings
         if new:
-            found, dense_ms = ratios(self.dense, new, self.inputs, settings.batch, self.device, settings.latency_s)
+            found, dense_ms = self.watch.ratios(new, works, self.settings.latency_s)
             self.ratios_by_key.update({keys[kept]: ratio for kept, ratio in found.items()})
             if self.table.dense_latency_ms is None:
                 self.table = replace(self.table, dense_latency_ms=dense_ms)

@@ -57,6 +57,29 @@ def test_an_estimate_from_some_images_is_as_far_off_as_it_says():
     assert np.std(errors) < 0.7 * np.std(plain)
 
 
+def test_the_order_of_images_says_more_with_as_many_and_is_as_far_off_as_it_says():
+    """The same made-up networks, on 400 images in the judge's own order: every image comes once, small margins first."""
+    dice = np.random.default_rng(4)
+    margin = dice.normal(3.0, 1.5, 2000)
+    dense = np.stack([margin > 0, margin], 1).astype(float)
+    errors, claims, plain, apart = [], [], [], []
+    for turn in range(400):
+        right = (margin + dice.normal(-0.3, 0.7, 2000) > 0).astype(float)
+        order = Top1().order(dense, turn)
+        assert sorted(order) == list(range(2000))
+        found = Top1().verdict(dense[order], right[order[:400], None])
+        errors.append(found.value - right.mean())
+        claims.append(found.spare)
+        apart.append(found.deviation**2 - found.spare**2)
+        chance = dice.permutation(2000)
+        plain.append(Top1().verdict(dense[chance], right[chance[:400], None]).value - right.mean())
+    assert np.mean(margin[order[:400]]) < np.mean(margin) - 0.5
+    assert np.mean(errors) == pytest.approx(0, abs=1e-3)
+    assert np.mean(np.abs(errors) <= Z * np.array(claims)) > 0.87
+    assert np.std(errors) < 0.7 * np.std(plain)
+    assert np.mean(apart) == pytest.approx(np.var(right - dense[:, 0]) / 2000, rel=0.2)
+
+
 def test_rows_hold_the_answer_and_the_margin():
     outputs = torch.tensor([[3.0, 1.0, 0.0], [0.0, 1.0, 4.0]])
     assert Top1().rows(outputs, torch.tensor([0, 1])).tolist() == [[1.0, 2.0], [0.0, -3.0]]
