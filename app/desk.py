@@ -14,9 +14,10 @@ from typing import Any
 
 import streamlit as st
 
-from app import history, state
+from app import history, state, typed
 from app.draft import Draft
 from app.history import Branch, Step
+from cpd.access import may_change, require_change
 from cpd.errors import CpdError, PlanError
 from cpd.files import replacing
 from cpd.prune.plan import Plan, Scores
@@ -61,7 +62,7 @@ class Desk:
             if kept is None or kept[0] != mark or kept[1].now != branch.now:
                 self._show(branch)
         seen = state.stamp(self.path)
-        if seen is not None and st.session_state.get(SEEN) != seen:
+        if seen is not None and st.session_state.get(SEEN) != seen and may_change():
             st.session_state[SEEN] = seen
             branch = st.session_state[OPEN][1]
             other = self._plan_on_disk()
@@ -109,6 +110,40 @@ class Desk:
         """One step further: shown, and written to disk."""
         self.write(self.branch.then(draft, what), from_table=from_table)
 
+    def take(self) -> None:
+        """Take what was typed into the table and is not in the plan yet, as one step. The table goes on where the plan
+        came out as typed, and begins anew from the plan's values where it did not."""
+        for table, new, held in typed.fresh():
+            ticks = {group: bool(cells["pick"]) for group, cells in new.items() if "pick" in cells}
+            if ticks:
+                pick(ticks, self.comb)
+            before, shown = self.draft, table.version == self.version
+            other = typed.asked(new, before)
+            if other:
+                after = before.edited(other)
+                try:
+                    self.apply(after, typed.words(before, after, sorted(other)), from_table=True)
+                except CpdError:
+                    self.begin_table()
+                    raise
+            if shown and typed.asked(held, self.draft):
+                self.begin_table()
+
+    def begin_table(self) -> None:
+        """The next table starts from the plan's own values, whatever the browser holds on top of the one shown."""
+        st.session_state[VERSION] = self.version + 1
+
+    def step(self, forward: bool) -> None:
+        """Undo or redo; nothing where there is no such step."""
+        branch = self.branch
+        other = branch.redo() if forward else branch.undo()
+        if other.position != branch.position:
+            self.write(other)
+
+    def go(self, position: int) -> None:
+        """Show another step of the open branch."""
+        self.write(self.branch.at(position))
+
     def write(self, branch: Branch, *, from_table: bool = False) -> None:
         """Show a branch as it is now and write it with its plan. Raises CpdError when the disk refuses; the screen shows
         what is on disk then."""
@@ -148,6 +183,7 @@ class Desk:
     def delete(self, file: str) -> None:
         """Delete a branch that is not open."""
         if file != self.branch.file:
+            require_change("delete a branch")
             (self.folder / f"{file}.json").unlink(missing_ok=True)
 
     # Between disk and session ----------------------------------------------------------------------------------------
@@ -156,7 +192,7 @@ class Desk:
         mark = (self.project.id, self.model, branch.file, state.stamp(self.folder / f"{branch.file}.json"))
         st.session_state[OPEN] = (mark, branch)
         if not quietly:
-            st.session_state[VERSION] = self.version + 1
+            self.begin_table()
 
     def _read(self, file: str) -> Branch | None:
         mark = state.stamp(self.folder / f"{file}.json")
@@ -209,10 +245,13 @@ def follow_link(desk: Desk) -> None:
         st.query_params[state.GROUP] = chosen
 
 
-def attempt(action: Callable[..., Any], *arguments: Any) -> None:
-    """Do what a widget asks, as its callback; what does not fit is said on the page and changes nothing."""
+def attempt(desk: Desk, action: Callable[..., Any] | None = None, *arguments: Any) -> None:
+    """Do what a widget asks, as its callback, after what was typed before it; what does not fit is said on the page and
+    changes nothing."""
     try:
-        action(*arguments)
+        desk.take()
+        if action is not None:
+            action(*arguments)
     except CpdError as error:
         say(error)
 

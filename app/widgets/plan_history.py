@@ -28,10 +28,10 @@ def steps(desk: Desk) -> None:
     position = order[rows[0]] if rows and rows[0] < len(order) else None
     with st.container(horizontal=True):
         st.button("Go to this step", key="plan.goto", icon=":material/history:", disabled=position is None or position == branch.position,
-                  on_click=lambda: desks.attempt(desk.write, branch.at(position or 0)), help="Later steps stay, until the next edit.")  # fmt: skip
+                  on_click=lambda: desks.attempt(desk, desk.go, position or 0), help="Later steps stay, until the next edit.")  # fmt: skip
         others = [each for each in desk.branches() if each.file != branch.file]
         if others:
             with st.popover("Delete a branch", icon=":material/delete:"):
                 names = {each.file: each.name for each in others}
                 file = st.selectbox("Branch", list(names), key="plan.delete.branch", format_func=names.__getitem__, help="The open branch stays.")
-                st.button("Delete it for good", key="plan.delete", on_click=lambda: desks.attempt(desk.delete, file))
+                st.button("Delete it for good", key="plan.delete", on_click=lambda: desks.attempt(desk, desk.delete, file))

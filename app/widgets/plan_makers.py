@@ -57,7 +57,7 @@ def budget(desk: Desk, known: Knowledge) -> None:
                    help="Predicted, before any training. 0: no floor. Needs a scan of the sensitivity.")  # fmt: skip
     blocked = name == "latency_ms" and known.latency is None
     d.button("Solve", type="primary", icon=":material/auto_awesome:", key="plan.solve", width="stretch", disabled=blocked,
-             on_click=lambda: desks.attempt(_solve, desk, known), help="Profile the latency first." if blocked else None)  # fmt: skip
+             on_click=lambda: desks.attempt(desk, _solve, desk, known), help="Profile the latency first." if blocked else None)  # fmt: skip
 
 
 def presets(desk: Desk, known: Knowledge) -> None:
@@ -73,7 +73,7 @@ def presets(desk: Desk, known: Knowledge) -> None:
     blocked = "Scan the sensitivity first." if name == "sensitivity" and known.accuracy is None else ""
     blocked = blocked or ("Profile the latency first." if by == "latency_ms" and known.latency is None else "")
     d.button("Apply", key="plan.preset.go", icon=":material/tune:", width="stretch", disabled=bool(blocked), help=blocked or None,
-             on_click=lambda: desks.attempt(_preset, desk, known))  # fmt: skip
+             on_click=lambda: desks.attempt(desk, _preset, desk, known))  # fmt: skip
 
 
 def _preset(desk: Desk, known: Knowledge) -> None:
@@ -97,7 +97,7 @@ def shortfall(desk: Desk, known: Knowledge, look: Outlook) -> None:
         if nearest is not None:
             label = milliseconds(nearest) if name == "latency_ms" else percent(nearest)
             st.button(f"Solve for {TARGETS[name]} at {label} instead", key="plan.nearest", icon=":material/near_me:",
-                      on_click=lambda: desks.attempt(_solve_for, desk, known, {name: nearest}, draft.floor))  # fmt: skip
+                      on_click=lambda: desks.attempt(desk, _solve_for, desk, known, {name: nearest}, draft.floor))  # fmt: skip
 
 
 def nearest_target(name: str, look: Outlook) -> float | None:
@@ -136,7 +136,7 @@ def rules(desk: Desk, known: Knowledge) -> None:
     st.session_state["plan.minimum"] = draft.constraints.minimum
     st.session_state["plan.most"] = round(100 * draft.constraints.max_ratio)
     names = ["", *scored] if draft.criterion in ("", *scored) else ["", *scored, draft.criterion]
-    change = lambda: desks.attempt(_choose, desk, known)  # noqa: E731
+    change = lambda: desks.attempt(desk, _choose, desk, known)  # noqa: E731
     a.selectbox("Units are chosen by", names, key="plan.criterion", on_change=change, help=chrome.TERMS["criterion"],
                 format_func=lambda name: CRITERIA[name].title if name in CRITERIA else name or NO_CRITERION)  # fmt: skip
     b.selectbox("Multiples of", sorted({*MULTIPLES, draft.constraints.multiple}), key="plan.multiple", on_change=change,

@@ -12,6 +12,7 @@ from app import state
 from app.charts.ratios import Ratio, ratio_by_depth
 from app.desk import Desk
 from app.numbers import plural
+from app.typed import named
 from app.widgets import chrome
 
 CHART = "plan.chart"
@@ -76,24 +77,19 @@ def selection_bar(desk: Desk) -> None:
 def _set(desk: Desk, chosen: list[str]) -> None:
     ratio = st.session_state["plan.ratio"] / 100
     if chosen:
-        desks.attempt(lambda: desk.apply(desk.draft.put(desk.comb.record, chosen, ratio), f"{named(chosen)} set to {ratio:.0%}"))
+        desks.attempt(desk, lambda: desk.apply(desk.draft.put(desk.comb.record, chosen, ratio), f"{named(chosen)} set to {ratio:.0%}"))
     else:
-        desks.attempt(lambda: desk.apply(desk.draft.uniform(desk.comb.record, ratio), f"all that is free set to {ratio:.0%}"))
+        desks.attempt(desk, lambda: desk.apply(desk.draft.uniform(desk.comb.record, ratio), f"all that is free set to {ratio:.0%}"))
 
 
 def _scale(desk: Desk, chosen: list[str]) -> None:
     factor = st.session_state["plan.factor"] / 100
-    desks.attempt(lambda: desk.apply(desk.draft.scaled(desk.comb.record, chosen, factor), f"{named(chosen)} scaled by {factor:.0%}"))
+    desks.attempt(desk, lambda: desk.apply(desk.draft.scaled(desk.comb.record, chosen, factor), f"{named(chosen)} scaled by {factor:.0%}"))
 
 
 def _hold(desk: Desk, chosen: list[str], on: bool) -> None:
-    desks.attempt(lambda: desk.apply(desk.draft.hold(desk.comb.record, chosen, on), f"{named(chosen)} {'held' if on else 'released'}"))
+    desks.attempt(desk, lambda: desk.apply(desk.draft.hold(desk.comb.record, chosen, on), f"{named(chosen)} {'held' if on else 'released'}"))
 
 
 def _reset(desk: Desk, chosen: list[str]) -> None:
-    desks.attempt(lambda: desk.apply(desk.draft.reset(chosen), f"{named(chosen)} reset"))
-
-
-def named(groups: Sequence[str]) -> str:
-    """ "layer1.0.conv1", or "12 groups"."""
-    return groups[0] if len(groups) == 1 else plural(len(groups), "group")
+    desks.attempt(desk, lambda: desk.apply(desk.draft.reset(chosen), f"{named(chosen)} reset"))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -11,13 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from app import desk as desks
-from app import palette, state
+from app import palette, state, typed
 from app.charts.ratios import Ratio
 from app.desk import Desk
 from app.draft import Draft
 from app.outlook import Knowledge
 from app.widgets import chrome
-from app.widgets.plan_selection import named
 
 FIND, SHOW = "find", "show"  # query string
 ALL = "All"
@@ -37,10 +35,9 @@ def table(desk: Desk, known: Knowledge, lines: Sequence[Ratio]) -> None:
     if not shown:
         chrome.note("No group is like that", "Clear the search or show all groups.", "search_off")
         return
-    # Rows are known by position, so another set of rows is another table.
-    key = f"plan.table.{desk.version}.{zlib.crc32('|'.join(names).encode())}"
-    frame = framed(shown, desk.draft.held, desk.comb, known)
-    st.data_editor(frame, key=key, hide_index=True, disabled=[name for name in COLUMNS_LOCKED if name in frame], on_change=from_table, args=(desk, key, names),
+    frame = framed(shown, desk.draft, desk.comb, known)
+    st.data_editor(frame, key=typed.key_for(desk.version, names), hide_index=True, disabled=[name for name in COLUMNS_LOCKED if name in frame],
+                   on_change=desks.attempt, args=(desk,),
                    height=chrome.table_height(len(frame), 18), column_config=columns(known), alt="Plan: requested and granted ratio of every group")  # fmt: skip
     st.caption("Type, or paste a column of percentages; Ctrl+D fills a marked range down. What is typed is held until you release it.")
 
@@ -62,18 +59,18 @@ def _fits(word: str, name: str) -> bool:
     return fnmatchcase(name.lower(), f"*{word}*")
 
 
-def framed(lines: Sequence[Ratio], held: frozenset[str], comb: state.Combed, known: Knowledge) -> pd.DataFrame:
+def framed(lines: Sequence[Ratio], draft: Draft, comb: state.Combed, known: Knowledge) -> pd.DataFrame:
     """One row a group; columns that need a profile or a scan are there once those are."""
     shares = comb.cost.shares
     chosen = frozenset(desks.selected(comb))
-    data: dict[str, list[Any]] = {
+    data: dict[str, Any] = {
         "pick": [line.group in chosen for line in lines],
         "group": [line.group for line in lines],
         "units": [line.width for line in lines],
         "requested": [100 * line.requested for line in lines],
         "granted": [line.granted for line in lines],
         "kept": [line.kept for line in lines],
-        "held": [line.group in held for line in lines],
+        "held": [line.group in draft.held for line in lines],
         "reason": [f"locked: {line.reason}" if not line.prunable and not line.reason.startswith("locked") else line.reason for line in lines],
     }
     if known.accuracy is not None:
@@ -106,37 +103,3 @@ def columns(known: Knowledge) -> dict[str, Any]:
         "params": made.NumberColumn("Parameters", format="percent", width=90, help=chrome.TERMS["share"]),
         "reason": made.TextColumn("Why granted differs", width=180),
     }  # fmt: skip
-
-
-def from_table(desk: Desk, key: str, names: Sequence[str]) -> None:
-    edits = {names[row]: cells for row, cells in st.session_state[key]["edited_rows"].items() if row < len(names)}
-    desks.attempt(lambda: typed(desk, edits))
-
-
-def typed(desk: Desk, edits: Mapping[str, Mapping[str, Any]]) -> None:
-    """Apply what stands in edited cells. The browser keeps its edits on top of the table, so earlier ones come again;
-    the table is begun anew only where the plan came out otherwise than typed."""
-    picked = {group: bool(cells["pick"]) for group, cells in edits.items() if "pick" in cells}
-    if picked:
-        desks.pick(picked, desk.comb)
-    before = desk.draft
-    after = before.edited({group: new for group, cells in edits.items() if (new := _new(before, group, cells))})
-    as_typed = all(not _new(after, group, cells) for group, cells in edits.items())
-    changed = sorted(group for group in edits if (before.ratios.get(group), group in before.held) != (after.ratios.get(group), group in after.held))
-    if not changed:
-        return
-    ratios = {after.ratios.get(group, 0.0) for group in changed}
-    to = f" set to {ratios.pop():.1%}" if len(ratios) == 1 and any(before.ratios.get(g) != after.ratios.get(g) for g in changed) else " edited"
-    desk.apply(after, named(changed) + to, from_table=as_typed)
-
-
-def _new(draft: Draft, group: str, cells: Mapping[str, Any]) -> dict[str, Any]:
-    """Those cells that say something else than the draft; a ratio as a share."""
-    found: dict[str, Any] = {}
-    if cells.get("requested") is not None:
-        ratio = min(1.0, max(0.0, float(cells["requested"]) / 100))
-        if ratio != draft.ratios.get(group, 0.0):
-            found["requested"] = ratio
-    if "held" in cells and bool(cells["held"]) != (group in draft.held):
-        found["held"] = bool(cells["held"])
-    return found

@@ -14,30 +14,25 @@ def toolbar(desk: Desk) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.session_state["plan.branch"] = branch.file
         st.selectbox("Branch", sorted(names), key="plan.branch", format_func=lambda file: names.get(file, file), width=220,
-                     on_change=lambda: desks.attempt(desk.open, st.session_state["plan.branch"]),
+                     on_change=lambda: desks.attempt(desk, desk.open, st.session_state["plan.branch"]),
                      help="Every branch is a plan of its own with its own history. The open one is what runs take.")  # fmt: skip
         with st.popover("New branch", icon=":material/call_split:", help="Try something else; this branch stays as it is."):
             st.text_input("Name", key="plan.branch.name", max_chars=60, placeholder="e.g. gentle on stage 4")
             st.button("Start it here", key="plan.branch.new", type="primary", on_click=_start, args=(desk,))
         with st.popover("Edit note" if branch.note else "Note", icon=":material/sticky_note_2:", help=branch.note or "What this branch is about."):
             st.session_state["plan.note"] = branch.note
-            st.text_area("Note on this branch", key="plan.note", max_chars=4000, height=140, on_change=lambda: desks.attempt(desk.note, st.session_state["plan.note"]))
+            st.text_area("Note on this branch", key="plan.note", max_chars=4000, height=140, on_change=lambda: desks.attempt(desk, desk.note, st.session_state["plan.note"]))
         last = branch.steps[branch.position].what
         ahead = branch.steps[branch.position + 1].what if branch.can_redo else ""
-        st.button("Undo", icon=":material/undo:", shortcut="Ctrl+Z", key="plan.undo", disabled=not branch.can_undo, on_click=step, args=(desk, False),
-                  help=f"Take back: {last}" if branch.can_undo else None)  # fmt: skip
-        st.button("Redo", icon=":material/redo:", shortcut="Ctrl+Y", key="plan.redo", disabled=not branch.can_redo, on_click=step, args=(desk, True),
-                  help=f"Do again: {ahead}" if ahead else None)  # fmt: skip
+        # Never disabled: a press that comes before the page has drawn the first edit would be lost.
+        st.button("Undo", icon=":material/undo:", shortcut="Ctrl+Z", key="plan.undo", type="secondary" if branch.can_undo else "tertiary",
+                  on_click=lambda: desks.attempt(desk, desk.step, False), help=f"Take back: {last}" if branch.can_undo else "Nothing to take back.")  # fmt: skip
+        st.button("Redo", icon=":material/redo:", shortcut="Ctrl+Y", key="plan.redo", type="secondary" if ahead else "tertiary",
+                  on_click=lambda: desks.attempt(desk, desk.step, True), help=f"Do again: {ahead}" if ahead else "Nothing to do again.")  # fmt: skip
     if branch.note:
         st.caption(f":material/sticky_note_2: {branch.note}")
 
 
-def step(desk: Desk, forward: bool) -> None:
-    """Undo or redo, as the callback of a button."""
-    branch = desk.branch
-    desks.attempt(desk.write, branch.redo() if forward else branch.undo())
-
-
 def _start(desk: Desk) -> None:
-    desks.attempt(desk.start_branch, st.session_state["plan.branch.name"])
+    desks.attempt(desk, desk.start_branch, st.session_state["plan.branch.name"])
     st.session_state["plan.branch.name"] = ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
@@ -25,12 +26,23 @@ def saved(home: Path, project) -> Plan:
 
 
 def edit(at, *rows: tuple[int, dict[str, object]]):
-    """What the browser sends when cells are typed: everything since the table was begun, row by row. AppTest has no
-    call for it, so the message is made here: assigning the session key would not run the callback."""
+    """What the browser sends when cells are typed: everything since the table was begun, row by row."""
+    return send(at, table(at), dict(rows))
+
+
+def table(at) -> str:
+    """The identity of the table that is shown."""
+    return str(at.data_editor[0].proto.id)
+
+
+def send(at, table: str, rows: Mapping[int, Mapping[str, object]], *buttons: str, buttons_first: bool = True):
+    """One message of the browser: all edits of a table that it shows, and buttons pressed since its last message.
+    AppTest has no call for either, so the message is made here: assigning the session key would not run the callback."""
     states = WidgetStates()
-    state = states.widgets.add()
-    state.id = at.data_editor[0].proto.id
-    state.string_value = json.dumps({"edited_rows": dict(rows), "added_rows": [], "deleted_rows": []})
+    pressed = [(at.button(key=key).proto.id, {"trigger_value": True}) for key in buttons]
+    typed = [(table, {"string_value": json.dumps({"edited_rows": rows, "added_rows": [], "deleted_rows": []})})]
+    for id_, value in pressed + typed if buttons_first else typed + pressed:
+        states.widgets.add(id=id_, **value)
     return at._run(states)
 
 

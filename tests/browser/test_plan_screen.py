@@ -101,7 +101,7 @@ def test_a_plan_of_150_groups_is_edited_by_hand_and_found_again(page: Page, fold
 
     # Brush, then one action for all that was brushed. The selection outlives the chart's redraws.
     brush(page, 0.1, 0.3)
-    expect(page.get_by_text("selected groups")).to_be_visible()
+    expect(page.get_by_text("selected groups")).to_be_visible(timeout=SLOW)
     count = int(page.get_by_test_id("stSlider").inner_text().split("Ratio of ")[1].split()[0])
     assert 25 <= count <= 32  # a fifth of 150 groups, less the locked one
     page.get_by_test_id("stSlider").locator("input[type=range]").focus()
@@ -111,9 +111,9 @@ def test_a_plan_of_150_groups_is_edited_by_hand_and_found_again(page: Page, fold
     until(lambda: not any(Plan.load(folder / "plan.json").ratios.values()), "not all are reset")
     expect(page.get_by_text(f"{count} selected groups")).to_be_visible()
     brush(page, 0.8, 0.9)
-    expect(page.get_by_text(f"{count} selected groups")).to_have_count(0)
+    expect(page.get_by_text(f"{count} selected groups")).to_have_count(0, timeout=SLOW)
     page.get_by_role("button", name="Clear", exact=True).click()
-    expect(page.get_by_text("that are not held")).to_be_visible()
+    expect(page.get_by_text("that are not held")).to_be_visible(timeout=SLOW)
 
     # Type; Enter goes to the next row, and what is typed there counts as well.
     cell(page, 0)
@@ -139,10 +139,8 @@ def test_a_plan_of_150_groups_is_edited_by_hand_and_found_again(page: Page, fold
     until(lambda: asked(folder) == [40, 40, 40, 40, 30.5, 50], "Ctrl+D does not fill")
 
     # Back and forth, one whole action at a time.
-    settled(page)
     page.keyboard.press("Control+z")
     until(lambda: asked(folder) == [40, 30, 10, 20, 30.5, 50], "the fill is not undone")
-    settled(page)
     page.keyboard.press("Control+z")
     until(lambda: asked(folder) == [40, 30, 0, 0, 0, 0], "the paste is not undone")
     page.keyboard.press("Control+y")
@@ -172,3 +170,30 @@ def test_a_plan_of_150_groups_is_edited_by_hand_and_found_again(page: Page, fold
     settled(page)
     page.keyboard.press("Control+z")
     until(lambda: asked(folder) == [40, 30, 0, 0, 0, 0], "the history is lost with the app")
+
+
+def test_ctrl_z_pressed_while_an_edit_is_being_drawn_takes_back_that_edit_and_no_other(page: Page, folder: Path, server: Server) -> None:
+    shown(page, f"{server.url}/plan?project={folder.name}")
+    kept = [0.0] * 6
+    for row, value in enumerate((40, 30, 20)):
+        cell(page, row)
+        page.keyboard.type(str(value), delay=400)
+        page.keyboard.press("Enter")
+        kept[row] = value
+        until(lambda: (folder / "plan.json").exists() and asked(folder) == kept, "a typed ratio is not saved")
+        page.keyboard.press("Control+z")  # the page is not drawn yet
+        before = [*kept[:row], 0.0, *kept[row + 1 :]]
+        until(lambda: asked(folder) == before, "the edit is not taken back")
+        page.keyboard.press("Control+y")
+        until(lambda: asked(folder) == kept, "the edit is not done again")
+        settled(page)
+        assert asked(folder) == kept
+    page.evaluate("navigator.clipboard.writeText('11\\n12\\n13\\n14\\n15\\n16')")
+    cell(page, 0)
+    page.keyboard.press("Control+v")
+    until(lambda: asked(folder) == [11, 12, 13, 14, 15, 16], "a pasted column is not taken")
+    page.keyboard.press("Control+z")
+    until(lambda: asked(folder) == kept, "the paste is not taken back")
+    settled(page)
+    assert asked(folder) == kept
+    expect(page.get_by_test_id(f"glide-cell-{ASKED}-0")).to_have_text("40")
