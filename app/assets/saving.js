@@ -159,7 +159,7 @@ async function pixels(vectors, plot) {
  */
 export function table(traces, layout) {
   const seen = traces.filter(trace => trace.visible === true || trace.visible === undefined);
-  const told = seen.filter(trace => trace.hoverinfo !== "skip");
+  const told = seen.filter(trace => trace.hoverinfo !== "skip" && trace.meta !== "handle"); // what is there to be clicked has nothing to tell
   const several = new Set((told.length ? told : seen).map(trace => trace.name)).size > 1;
   const rows = [];
   for (const trace of told.length ? told : seen) {

@@ -95,7 +95,11 @@ def _top(curves: Sequence[Sequence[float]]) -> float:
 def rank_map(
     scores: Curves, kept: Mapping[str, int] | None = None, *, unit: str = RELATIVE, rank: str = RANK, selected: str = "", columns: int = 48, dark: bool = False
 ) -> go.Figure:
-    """Heat map, one row a group from first to last: score by rank; a dot where the plan cuts. See `sorted_curves`."""
+    """Heat map, one row a group from first to last: score by rank; a dot where the plan cuts. See `sorted_curves`.
+
+    Over every row lies a bar that is not seen: a heat map tells nobody where it was clicked. The first entry of its
+    custom data is the group's name.
+    """
     y_title = "Groups in forward order"
     if not scores:
         return empty("Score the model to see all groups at once.", rank, y_title, dark=dark)
@@ -106,7 +110,7 @@ def rank_map(
     shown = np.clip(table, 0, 3) if relative else _squeezed(table)
     bar = {"title": {"text": "× mean"}, "tickvals": [0, 1, 2, 3], "ticktext": ["0", "1", "2", "3+"]} if relative else {
         "title": {"text": "share of<br>cells below"}, "tickformat": ".0%"}  # fmt: skip
-    words = "%{customdata[1]:.2f}× the mean" if relative else "%{customdata[1]:.3g}"
+    number = (lambda value: f"{value:.2f}×") if relative else (lambda value: f"{value:.3g}")
     fig = go.Figure(
         go.Heatmap(
             z=shown,
@@ -114,7 +118,7 @@ def rank_map(
             y=list(range(len(names))),
             customdata=np.stack([np.array(names, dtype=object)[:, None].repeat(columns, 1), table], -1),
             meta={"y": "", "z": "colour", "customdata": ["name", "score"]},
-            hovertemplate=f"<b>%{{customdata[0]}}</b><br>at %{{x:.0%}} of its ranks: {words}<extra></extra>",
+            hoverinfo="none",
             colorscale=palette.scale(palette.KEPT, dark),
             zmin=0,
             zmax=3 if relative else 1,
@@ -125,6 +129,11 @@ def rank_map(
     if cut:
         fig.add_scatter(x=[share for _, share in cut], y=[row for row, _ in cut], mode="markers", name="the plan cuts right of this",
                         marker={"symbol": "line-ns", "size": 9, "line": {"width": 2.5, "color": palette.CUT}}, hoverinfo="skip")  # fmt: skip
+    rows = [(name, *(number(float(value)) for value in (table[i, 0], np.median(table[i]), table[i, -1]))) for i, name in enumerate(names)]
+    fig.add_bar(orientation="h", x=[1.0] * len(names), y=list(range(len(names))), width=1, name="click here", meta="handle", showlegend=False,
+                marker={"color": "rgba(0,0,0,0)", "line": {"width": 0}}, selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}}, customdata=rows,
+                hovertemplate="<b>%{customdata[0]}</b><br>best %{customdata[1]}, middle %{customdata[2]}, worst %{customdata[3]}"
+                + (" the mean" if relative else "") + "<extra></extra>")  # fmt: skip
     height = int(min(760, max(240, 120 + 15 * len(names))))
     framed(fig, rank, y_title, height=height, dark=dark, legend=bool(cut))
     step = max(1, round(len(names) / 40))

@@ -82,8 +82,9 @@ def scores_view(project: Project, comb: state.Combed, table: ScoreTable) -> None
         _beside(comb, table, layers, chosen, by, dark)
 
     with st.container(border=True):
-        st.markdown(f"**All {by} by rank** · first on top, best unit left")
+        st.markdown(f"**All {by} by rank** · first on top, best unit left; click a row to look at it")
         st.plotly_chart(rank_map(shown.curves, shown.kept, unit=shown.unit, rank=rank, selected=chosen, dark=dark), key="importance.map", config=PLAIN,
+                        on_select=lambda: _from_rows(layers if by == "layers" else None), selection_mode="points",
                         alt="Heat map of scores by rank, with a mark where the plan cuts")  # fmt: skip
 
     if by == "groups":
@@ -170,8 +171,24 @@ def _choose_layer(layers: Mapping[str, Any]) -> None:
         state.choose_group(layer.groups[0])
 
 
+def _from_rows(layers: Mapping[str, Any] | None) -> None:
+    """A row of the map was clicked: a group's, or a layer's where `layers` are shown."""
+    name = _picked("importance.map")
+    if name and layers is None:
+        state.choose_group(name)
+    elif name and layers is not None:
+        st.session_state["importance.layer"] = name
+        _choose_layer(layers)
+
+
 def _from_bars() -> None:
-    picked = st.session_state["importance.global"].selection.points
-    data = picked[0].get("customdata") if picked else None
-    if data:  # a redrawn figure reports an empty selection, which keeps the group
-        state.choose_group(str(data[0]))
+    name = _picked("importance.global")
+    if name:
+        state.choose_group(name)
+
+
+def _picked(chart: str) -> str:
+    """Name that was clicked; "" for an empty selection, which a redrawn figure reports and which changes nothing."""
+    points = st.session_state[chart].selection.points
+    data = points[0].get("customdata") if points else None
+    return str(data[0]) if data else ""

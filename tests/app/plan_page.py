@@ -50,3 +50,12 @@ def select(at, *names: str):
     """What brushing the chart leaves; AppTest has no mouse."""
     at.session_state["plan.selected"] = frozenset(names)
     return at.run()
+
+
+def click(at, chart: str, name: str):
+    """What the browser sends when a point of a chart is clicked whose custom data begin with `name`."""
+    found = next(each.proto.id for each in at.get("plotly_chart") if each.proto.id.endswith(f"-{chart}"))
+    states = WidgetStates()
+    point = {"curve_number": 0, "point_number": 0, "point_index": 0, "x": 0, "y": 0, "customdata": [name]}
+    states.widgets.add(id=found, string_value=json.dumps({"selection": {"points": [point], "point_indices": [0], "box": [], "lasso": []}}))
+    return at._run(states)

@@ -163,9 +163,11 @@ def test_every_layer_of_a_group_has_a_curve():
 
 def test_rank_map_has_a_row_a_group_and_marks_the_cut():
     fig = importance.rank_map({"a": [4.0, 2.0], "b": [1.0, 1.0, 1.0, 1.0]}, {"a": 1, "b": 4}, columns=4)
-    heat, marks = fig.data
+    heat, marks, rows = fig.data
     np.testing.assert_allclose(heat.z, [[4 / 3, 4 / 3, 2 / 3, 2 / 3], [1, 1, 1, 1]])
     assert (list(marks.x), list(marks.y)) == ([0.5], [0])
+    assert (list(rows.y), [row[0] for row in rows.customdata]) == ([0, 1], ["a", "b"])  # what a click takes hold of
+    assert rows.customdata[0][1:] == ["1.33×", "1.00×", "0.67×"]
 
 
 def test_every_cut_is_marked_and_the_teacher_has_a_line():

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import synthetic
+from plan_page import click
 from scipy.stats import spearmanr
 
 from app import agree, palette
@@ -133,6 +134,17 @@ def test_layers_take_the_place_of_groups_and_follow_the_chosen_group(open_page, 
     assert len(drawn) == 3  # a global ranking is one of groups
     assert drawn[0]["layout"]["xaxis"]["title"]["text"] == importance.RANK_OF_LAYER
     assert "The groups that own its outputs" in texts(at, "markdown")
+
+
+def test_a_row_of_the_map_that_is_clicked_is_looked_at(open_page, project) -> None:
+    at = open_page("importance", project=project(RECORD, scored=("l2",)).id, group=NAMES[2])
+    click(at, "importance.map", NAMES[1])
+    assert at.query_params["group"] == NAMES[1]
+    assert at.selectbox(key="importance.group").value == NAMES[1]
+    at.segmented_control(key="importance.by").set_value("layers").run()
+    click(at, "importance.map", NAMES[3])  # the chain's layers are called like its groups
+    assert (at.selectbox(key="importance.layer").value, at.query_params["group"]) == (NAMES[3], NAMES[3])
+    assert not at.exception
 
 
 def test_scores_per_mac_rank_groups_as_the_library_does(open_page, project) -> None:
