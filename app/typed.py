@@ -1,6 +1,7 @@
 """What stands in the cells of the table and has not been taken into the plan yet.
 
-The browser keeps every edit of a table on top of the values that it was given, and sends all of them with every message.
+The browser keeps an edit of a table on top of the values that it was given until it is given the same value, and sends
+all that it keeps with every message.
 Messages that come while a page is being drawn are made one, and a table that an undo has replaced is still typed into
 until the browser has drawn the next. So no message says by itself which edit is new, nor what came first. Every table
 therefore remembers the cells that were taken from it, and whatever else changes the plan takes what is left first: each
@@ -68,6 +69,12 @@ def fresh() -> Iterator[tuple[Table, Cells, Cells]]:
         table.taken = held
         if new:
             yield table, new, held
+
+
+def holding() -> bool:
+    """Whether the browser, as far as it has said, keeps edits on top of the values of the table that was drawn last."""
+    key, table = next(reversed(_tables().items()), ("", None))
+    return table is not None and bool(_held(key, table.names))
 
 
 def difference(held: Mapping[str, Mapping[str, Any]], taken: Mapping[str, Mapping[str, Any]]) -> Cells:

@@ -73,7 +73,8 @@ def ratio_by_depth(
     fixed = [i for i in free if rows[i].group in pinned]
     if fixed:
         dots("held", fixed, [rows[i].granted for i in fixed], ring | {"color": palette.ink(dark)}, hoverinfo="skip")
-    return go.Figure({"data": traces, "layout": _layout(rows, height, dark)})
+    # Drawn anew at every edit, and checking every value of it takes longer than all the rest.
+    return go.Figure({"data": traces, "layout": _layout(rows, height, dark)}, _validate=False)
 
 
 def _layout(rows: Sequence[Ratio], height: int, dark: bool) -> dict[str, Any]:

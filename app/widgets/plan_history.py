@@ -22,7 +22,7 @@ def steps(desk: Desk) -> None:
         "When": [when(branch.steps[position].when) if branch.steps[position].when else "" for position in order],
     })  # fmt: skip
     st.caption(f"{plural(len(order), 'step')} of {branch.name}, the newest first; the last {LONGEST} are kept, also when the app is closed.")
-    picked = st.dataframe(frame, hide_index=True, key=f"plan.steps.{desk.version}", on_select="rerun", selection_mode="single-row",
+    picked = st.dataframe(frame, hide_index=True, key=f"plan.steps.{branch.file}.{branch.position}.{len(order)}", on_select="rerun", selection_mode="single-row",
                           height=chrome.table_height(len(frame), 12), alt="Steps of this branch")  # fmt: skip
     rows = picked["selection"]["rows"]
     position = order[rows[0]] if rows and rows[0] < len(order) else None
