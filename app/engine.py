@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from cpd.runs.workspace import database, open_workspace, run_folder
 COMB = {"timeout_s": 120, "certify": True}
 DOCTOR = {"ratios": [0.25, 0.5, 0.9], "limit_s": 600, "timeout_s": 120}
 MEASURE = {"batches": [1, 32], "accuracy": True}
+SHARED_S = 0.9  # what a live run recorded is read and drawn once in this time, however many look on
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -79,15 +82,22 @@ def active(project: Project, kinds: Sequence[str]) -> list[Run]:
     """
     found = [run for run in reversed(runs(project, kinds)) if not run.is_over]
     if found:
-        supervisor.ensure(state.workspace())
+        _tended(str(state.workspace()))
     return found
+
+
+@st.cache_data(ttl=SHARED_S, max_entries=4, show_spinner=False)
+def _tended(root: str) -> float:
+    """See to it that a supervisor lives; once for all who look within a second."""
+    supervisor.ensure(Path(root))
+    return time.time()
 
 
 def run(name: str) -> Run:
     """The run as it is now; seen to by a supervisor while it is unfinished."""
     found = store().run(name)
     if not found.is_over:
-        supervisor.ensure(state.workspace())
+        _tended(str(state.workspace()))
     return found
 
 
@@ -118,6 +128,10 @@ def resume(run: str) -> None:
 def move(run: str, to: int) -> None:
     """To position `to` of the queue, 0 for the first."""
     control.move(state.workspace(), run, to)
+
+
+def annotate(run: str, note: str) -> None:
+    control.annotate(state.workspace(), run, note)
 
 
 def roll_back(run: str, step: int, options: Mapping[str, Any]) -> str:
@@ -152,12 +166,41 @@ def _checkpoints(root: str, run: str, changed: int) -> list[Saved]:
     return control.checkpoints(Path(root), run)
 
 
-def metrics(run: str) -> dict[str, Series]:
-    return store().metrics(run, most=600)
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What a run has recorded; shared by all sessions, never changed.
+
+    Attributes:
+        mark: tells one reading from the next.
+    """
+
+    run: Run
+    metrics: Mapping[str, Series]
+    events: Sequence[Event]
+    mark: tuple[str, str, float, int]
 
 
-def events(run: str, kinds: Sequence[str] = ()) -> list[Event]:
-    return store().events(run, kinds=kinds)
+def recorded(run: Run) -> Recorded:
+    """Metrics and events of a run: to the last one when it is over, else as they were within the last second."""
+    ended = run.updated if run.is_over else 0.0
+    return _recorded(str(state.workspace()), run.id, ended) if ended else _recorded_now(str(state.workspace()), run.id)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _recorded(root: str, run: str, ended: float) -> Recorded:
+    return _read(run)
+
+
+@st.cache_resource(ttl=SHARED_S, max_entries=16, show_spinner=False)
+def _recorded_now(root: str, run: str) -> Recorded:
+    return _read(run)
+
+
+def _read(run: str) -> Recorded:
+    now = store().run(run)  # before what it recorded: what comes in between is then read again
+    events = store().events(run)
+    last = max((event.number for event in events), default=0)
+    return Recorded(now, store().metrics(run, most=600), events, (run, now.state, now.updated, last))
 
 
 def files(run: str) -> Path:

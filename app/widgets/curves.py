@@ -21,9 +21,8 @@ PLAIN = {"displayModeBar": False}
 MARKS = {"cut": CUT, "undo": UNDONE, "eval": EVALUATED, "resume": RESTARTED}
 
 
-def curves(run: store.Run, recorded: Recorded, events: Sequence[store.Event], dense: Measurement | None, comb: state.Combed) -> None:
+def curves(run: store.Run, recorded: Recorded, events: Sequence[store.Event], dense: Measurement | None, comb: state.Combed, *, dark: bool) -> None:  # fmt: skip
     """The tiles, unless the outcome says it better, and the plots."""
-    dark = state.is_dark()
     marks = [Mark(event.step, event.text, MARKS[event.kind]) for event in events if event.kind in MARKS]
     metric = metric_of(recorded, dense)
     teacher = last(recorded, f"teacher/{metric.name}", dense.quality if dense else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import streamlit as st
 
 from app import engine, state
@@ -9,6 +11,7 @@ from app.widgets.curves import curves
 from app.widgets.jobs import TICK_S
 from app.widgets.outcome import outcome
 from app.widgets.steering import REDRAW, header, story
+from cpd.measure.measurement import Measurement
 from cpd.runs.project import Project
 
 
@@ -24,17 +27,25 @@ def run_panel(project: Project, comb: state.Combed, run_id: str) -> None:
         if st.session_state.pop(REDRAW, False):  # a button here only draws the panel again; the form and the list follow
             st.rerun()
         run = engine.run(run_id)
-        events = engine.events(run_id)
         header(run)
         if run.state == "finished":
             outcome(project, run)
             missing(run_id)
-        curves(run, engine.metrics(run_id), events, state.baseline(project), comb)
-        story(events)
+        shown = engine.recorded(run)
+        dense = state.baseline(project)
+        drawn((shown.mark, run.state, project.id, comb.record.model, state.stamp(state.folder(project) / "baseline.json")), state.is_dark(), shown, dense, comb)
         if polling and run.is_over:
             st.rerun()
 
     panel()
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)
+def drawn(mark: Hashable, dark: bool, _shown: engine.Recorded, _dense: Measurement | None, _comb: state.Combed) -> None:
+    """All plots and the story of a run. Drawn once for everybody who looks at the same moment of it: whoever comes second
+    is sent the same elements again."""
+    curves(_shown.run, _shown.metrics, _shown.events, _dense, _comb, dark=dark)
+    story(_shown.events)
 
 
 def missing(run_id: str) -> None:
