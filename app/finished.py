@@ -28,12 +28,12 @@ def opened(run: str) -> FinishedRun:
         CpdError: its files are gone or damaged.
     """
     folder = engine.files(run)
-    found: FinishedRun = _opened(str(folder), *_stamps(run))
+    found: FinishedRun = _opened(str(folder), engine.store().note(run), *_stamps(run))
     return found
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _opened(folder: str, *marks: state.Stamp | None) -> FinishedRun:
+def _opened(folder: str, note: str, *marks: state.Stamp | None) -> FinishedRun:
     return read_finished(Path(folder))
 
 

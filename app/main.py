@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import state, steps
 from app.security import LOOPBACK
-from app.widgets.saving import chart_saving
+from app.widgets.scripts import chart_saving
 from app.widgets.sidebar import sidebar
 from cpd import access
 from cpd.errors import CpdError
@@ -34,7 +34,7 @@ page = st.navigation(
 try:
     access.require_look()
     if not state.is_presenting():
-        sidebar()
+        sidebar(page.url_path or "start")
     with st.container() if state.is_presenting() else st.sidebar:
         chart_saving()
     page.run()

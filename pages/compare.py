@@ -15,6 +15,7 @@ from app.widgets.compare_charts import curves_view, front_view, parallel_view
 from app.widgets.compare_choice import chosen_runs, entries, focus_of
 from app.widgets.compare_table import in_words, table
 from app.widgets.jobs import job_panel
+from app.widgets.run_note import note_line
 from app.widgets.steering import summary
 from cpd.measure.metrics import words
 
@@ -42,6 +43,7 @@ def looked_at(each: Entry) -> None:
     st.markdown(f"**{plain(each.id)}**")
     run = engine.run(each.id)
     st.caption(plain(f"{each.run.spec.model} · {summary(run)}"))
+    note_line(run.note)
     if pruned.quality is not None:
         st.metric(metric.title, percent(pruned.quality, 2), f"{in_words(each.change)} points" if each.change else None, delta_color="off", delta_arrow="off",
                   help=f"{metric.about} On {pruned.images:,} held-out images; the change against the dense model has a 95 % interval.")  # fmt: skip

@@ -10,6 +10,7 @@ from app.widgets import chrome
 from app.widgets.launch import choose, launch_card, origin
 from app.widgets.live import run_panel
 from app.widgets.run_list import run_list
+from app.widgets.run_note import run_note
 from cpd.runs.store import Run
 
 KINDS = ("distill",)
@@ -32,14 +33,15 @@ if shown is not None:
 
 if shown is None:
     with st.container(border=True):
-        launch_card(project, comb, plan)
+        launch_card(project, comb, plan, shortcut=True)
     chrome.note("No run yet", "Its curves, its progress and its outcome appear here, and stay when you leave.", "rocket_launch")
 else:
     begins = origin(project)
     with st.expander("Start another run", icon=":material/add:", expanded=begins is not None, key=f"run.form.{begins[0].id if begins else ''}"):
-        launch_card(project, comb, plan)
+        launch_card(project, comb, plan, shortcut=begins is not None)
     waiting = sum(run.state in ("queued", "paused") for run in runs)
     title = f"{plural(len(runs), 'run')} of this project" + (f", {waiting} waiting" if waiting else "")
     with st.expander(title, icon=":material/list:", key="run.list"):
         run_list(runs, shown.id)
+    run_note(shown)
     run_panel(project, comb, shown.id)

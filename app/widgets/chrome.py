@@ -11,6 +11,8 @@ from app.steps import ICONS, PURPOSE, TITLES
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 
+NEXT = "Alt+N"  # key of the way onward
+
 TERMS = {
     "group": "A dependency group: units that must be cut at the same places in several tensors, because the data that "
     "flows through them meets (added, multiplied, concatenated or read by the next layer).",
@@ -68,7 +70,7 @@ def onward(page: str) -> None:
     """The way to the next screen, at the foot of this one."""
     st.space("small")
     with st.container(horizontal=True, horizontal_alignment="right"):
-        if st.button(f"Next: {TITLES[page]}", type="primary", icon=":material/arrow_forward:", icon_position="right", help=PURPOSE[page], key="onward"):
+        if st.button(f"Next: {TITLES[page]}", type="primary", icon=":material/arrow_forward:", icon_position="right", help=PURPOSE[page], key="onward", shortcut=NEXT):
             st.switch_page(page_path(page), query_params=address())
 
 

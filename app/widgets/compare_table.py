@@ -59,9 +59,12 @@ def rows(entries: Sequence[Entry], axis: Axis, focus: Entry) -> pd.DataFrame:
             "Parameters": f"{count(pruned.parameters)} ({percent(pruned.parameters / dense.parameters, 0)})",
             "File": DASH if each.size_bytes is None else count(each.size_bytes, "B"),
             "Id": each.id,
+            "Note": each.run.note,
         }
         listed.append(row)
     frame = pd.DataFrame(listed)
+    if not frame["Note"].any():
+        frame = frame.drop(columns="Note")
     return frame if len(entries) > 1 else frame.drop(columns=[f"Against {focus.letter}, points", "Unbeaten"])
 
 

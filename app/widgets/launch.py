@@ -32,8 +32,8 @@ def origin(project: Project) -> tuple[Run, int | None] | None:
     return (run, chosen[1]) if run.project == project.id else None
 
 
-def launch_card(project: Project, comb: state.Combed, plan: Plan | None) -> None:
-    """Draw the form; its button queues the run and shows it."""
+def launch_card(project: Project, comb: state.Combed, plan: Plan | None, *, shortcut: bool = False) -> None:
+    """Draw the form; its button queues the run and shows it. `shortcut` gives the button its key, where it is in view."""
     begin = origin(project)
     like = begin[0] if begin else None
     step = begin[1] if begin else None
@@ -75,7 +75,8 @@ def launch_card(project: Project, comb: state.Combed, plan: Plan | None) -> None
     ready = not problem and bool(project.data) and (what != PLAN or useful)
     with right:
         st.button("Go on from there" if step is not None else "Prune while distilling", type="primary", icon=":material/rocket_launch:", key="run.start",
-                  on_click=start, args=(project, options, seed, like.id if like else "", step), disabled=not ready or who.looks_on(), width="stretch")  # fmt: skip
+                  on_click=start, args=(project, options, seed, like.id if like else "", step), disabled=not ready or who.looks_on(), width="stretch",
+                  shortcut="Ctrl+Enter" if shortcut else None)  # fmt: skip
     if problem:
         st.error(problem, icon=":material/error:")
     if not project.data:

@@ -29,6 +29,7 @@ def run_list(runs: Sequence[Run], shown: str) -> None:
             choose(runs[rows[0]].id)
 
     places = {run.id: place[0] for run in runs if (place := engine.place(run))}
+    notes = {"Note": [run.note for run in runs]} if any(run.note for run in runs) else {}
     st.dataframe(
         {
             "Run": [run.id for run in runs],
@@ -37,6 +38,7 @@ def run_list(runs: Sequence[Run], shown: str) -> None:
             "Aim": [summary(run) for run in runs],
             "Started": [when(run.created) for run in runs],
             "Took": [duration(max(0.0, run.finished - run.started)) if run.started and run.finished else "" for run in runs],
+            **notes,
         },
         key=key, on_select=pick, selection_mode="single-row", hide_index=True, height=chrome.table_height(len(runs), 6),
         selection_default={"selection": {"rows": [i for i, run in enumerate(runs) if run.id == shown], "columns": []}},

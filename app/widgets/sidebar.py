@@ -7,14 +7,16 @@ import streamlit as st
 from app import engine, state, who
 from app.plain import plain
 from app.widgets import chrome
+from app.widgets.search import search_and_help
 from cpd import access
 from cpd.access import Role
 from cpd.errors import CpdError
 
 
-def sidebar() -> None:
-    """The open project with a link to a run that is under way; and, where the app is shared, who is in view."""
+def sidebar(here: str) -> None:
+    """Search and help; the open project with a link to a run that is under way; and, where the app is shared, who is in view."""
     with st.sidebar:
+        search_and_help(here)
         open_project()
         if access.is_shared():
             signed_in()

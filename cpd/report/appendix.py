@@ -96,7 +96,8 @@ def method(run: FinishedRun) -> Table:
 
 
 def settings(run: FinishedRun) -> Table:
-    rows = [("model", run.spec.model), ("data", run.spec.data), ("seed", str(run.spec.seed))]
+    rows = [("note", run.note)] if run.note else []
+    rows += [("model", run.spec.model), ("data", run.spec.data), ("seed", str(run.spec.seed))]
     rows += [(f"model: {name}", str(value)) for name, value in run.spec.settings.items()]
     hidden = ("plan", "losses")
     rows += [

@@ -16,6 +16,7 @@ def comparison(runs: Sequence[FinishedRun]) -> Table:
     metric = words(runs[0].pruned.metric).short
     batch = max((row.batch for run in runs for row in run.pruned.latency), default=1)
     best = front([(_latency(run, batch), run.pruned.quality) for run in runs])
+    noted = any(run.note for run in runs)
     rows = []
     for number, run in enumerate(runs):
         timed = run.pruned.at(batch)
@@ -32,6 +33,7 @@ def comparison(runs: Sequence[FinishedRun]) -> Table:
                 percent(run.pruned.macs / run.dense.macs, 0) if run.dense.macs else "",
                 percent(run.pruned.parameters / run.dense.parameters, 0),
                 "yes" if number in best else "",
+                *([run.note] if noted else []),
             )
         )
     head = (
@@ -44,6 +46,7 @@ def comparison(runs: Sequence[FinishedRun]) -> Table:
         "work left",
         "size left",
         "unbeaten",
+        *(["note"] if noted else []),
     )
     return Table(
         "The runs side by side",

@@ -19,7 +19,7 @@ from cpd.access import require_change
 from cpd.errors import CpdError, RunError, StorageError
 from cpd.runs import envelope
 
-SCHEMA = 2
+SCHEMA = 3
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS runs (
@@ -46,6 +46,7 @@ UPDATE runs SET place = number;
 {envelope.TABLE};
 {envelope.FILL}
 """,
+    2: "ALTER TABLE runs ADD COLUMN note TEXT NOT NULL DEFAULT ''",
 }
 
 

@@ -23,6 +23,7 @@ from cpd.runs.store import Run, Store
 from cpd.runs.workspace import database, new_run_id, open_workspace, run_folder
 
 TRAINED = ("train", "distill")  # kinds whose options are training settings
+MOST_NOTE = 2000  # characters of a note
 BEGIN = "begin"  # option of a run that goes on from a checkpoint of another: {"run": id, "step": step}
 
 
@@ -128,6 +129,21 @@ def roll_back(root: Path, run: str, step: int, changes: Mapping[str, Any] | None
         store.add_event(new, step, "note", f"goes on from step {step} of {run}", {"run": run})
 
     return _submit(root, _checked(replace(spec, options=options)), begin)
+
+
+def annotate(root: Path, run: str, note: str) -> Run:
+    """Keep a note on a run, in place of the one before; "" for none.
+
+    Raises:
+        RunError: no such run, or the note is longer than 2,000 characters.
+    """
+    require_change("write a note on a run")
+    text = note.strip()
+    if len(text) > MOST_NOTE:
+        raise RunError(f"the note on run {run} has {len(text)} characters; {MOST_NOTE} at most are kept.")
+    with _store(root) as store:
+        store.annotate(run, text)
+        return store.run(run)
 
 
 def checkpoints(root: Path, run: str) -> list[Saved]:

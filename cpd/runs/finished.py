@@ -45,6 +45,7 @@ class FinishedRun:
         folder: of the run; `name` is its last part.
         result: what the job wrote: settings, seconds, steps.
         events, metrics: as in the store, whole.
+        note: what somebody wrote about the run, "" for nothing.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class FinishedRun:
     result: Mapping[str, Any]
     events: tuple[Event, ...]
     metrics: Mapping[str, Series]
+    note: str = ""
 
     @property
     def name(self) -> str:
@@ -111,6 +113,7 @@ def read_finished(folder: Path) -> FinishedRun:
         return FinishedRun(folder, spec, result, (), {})  # the folder was moved here alone: its files still tell most
     store = Store(path)
     try:
-        return FinishedRun(folder, spec, result, tuple(store.events(run)), store.metrics(run, most=WHOLE))
+        metrics = store.metrics(run, most=WHOLE)
+        return FinishedRun(folder, spec, result, tuple(store.events(run)), metrics, store.note(run))
     finally:
         store.close()

@@ -33,6 +33,7 @@ class Run:
         error: why it failed, one plain sentence; "" otherwise.
         place: in the queue; the least goes first.
         halvings: how often it ran out of memory and went on with half as many images at a time.
+        note: what somebody wrote about it; "" for nothing.
         pace_s: seconds a step takes, by the worker's own clock that never jumps; 0 while it is unknown.
     """
 
@@ -53,6 +54,7 @@ class Run:
     place: float = 0.0
     halvings: int = 0
     pace_s: float = 0.0
+    note: str = ""
 
     @property
     def project(self) -> str:

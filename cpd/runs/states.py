@@ -19,7 +19,7 @@ _RESUMABLE = "('paused', 'stopped', 'failed')"
 
 _COLUMNS = (
     *("id", "spec", "state", "created", "launched", "started", "finished", "updated", "stop_asked", "not_before"),
-    *("attempts", "step", "total", "error", "place", "halvings", "pace_s"),
+    *("attempts", "step", "total", "error", "place", "halvings", "pace_s", "note"),
 )
 
 
@@ -167,6 +167,15 @@ class States(Connection):
     def roll_back(self, run: str, step: int) -> None:
         """The run is as far as `step` again."""
         self._change("UPDATE runs SET step = ? WHERE id = ?", (step, run))
+
+    def note(self, run: str) -> str:
+        """What somebody wrote about the run; "" for nothing."""
+        rows = self._read("SELECT note FROM runs WHERE id = ?", (run,))
+        return str(rows[0][0]) if rows else ""
+
+    def annotate(self, run: str, note: str) -> bool:
+        """What somebody says about the run; False where there is no such run."""
+        return self._change("UPDATE runs SET note = ? WHERE id = ?", (note, run))
 
     def got_further(self, run: str) -> None:
         """A new checkpoint is on disk: deaths before it no longer count."""
