@@ -74,7 +74,7 @@ PUBLISHED = (
 class Budget:
     """images: the first of the training images, which all methods fine-tune on. targets: times fewer MACs."""
 
-    steps: int = 300
+    steps: int = 200
     batch: int = 64
     images: int = 9_600
     seeds: int = 3
