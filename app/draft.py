@@ -42,18 +42,22 @@ class Draft:
     floor: float = 0.0
 
     def edited(self, rows: Mapping[str, Mapping[str, Any]]) -> Draft:
-        """Cells of the table, group -> {"requested": 0..1, "held": bool}; a ratio typed by hand is held from then on.
+        """Cells of the table, group -> {"requested": 0..1, "held": bool, "least": units, 0 for no minimum of its own}; a
+        ratio typed by hand is held from then on.
 
         Values out of range are drawn to it: the browser's limits are no limits for a server.
         """
-        ratios, held = dict(self.ratios), set(self.held)
+        ratios, held, least = dict(self.ratios), set(self.held), dict(self.constraints.minimums)
         for group, cells in rows.items():
             if cells.get("requested") is not None:
                 ratios[group] = _within(float(cells["requested"]))
                 held.add(group)
             if "held" in cells:
                 (held.add if cells["held"] else held.discard)(group)
-        return self._with(ratios, held)
+            if "least" in cells:
+                least[group] = max(0, int(cells["least"]))
+        minimums = {group: units for group, units in least.items() if units}
+        return replace(self._with(ratios, held), constraints=replace(self.constraints, minimums=minimums))
 
     def put(self, record: CombRecord, names: Collection[str], ratio: float) -> Draft:
         """One ratio for these groups, by hand: they are held from then on. Locked groups are passed over."""

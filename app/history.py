@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,8 @@ def from_dict(row: Any, file: str, source: str = "branch") -> Branch:
 def change(before: Draft, after: Draft) -> dict[str, Any]:
     """What leads from one draft to the next; a ratio of None is one that is no longer asked for."""
     row: dict[str, Any] = {}
-    ratios = {name: ratio for name, ratio in after.ratios.items() if before.ratios.get(name) != ratio}
-    ratios |= dict.fromkeys((name for name in before.ratios if name not in after.ratios), None)  # type: ignore[arg-type]
+    ratios: dict[str, float | None] = {name: ratio for name, ratio in after.ratios.items() if before.ratios.get(name) != ratio}
+    ratios |= {name: None for name in before.ratios if name not in after.ratios}
     if ratios:
         row["ratios"] = ratios
     for name, groups in (("hold", after.held - before.held), ("release", before.held - after.held)):
@@ -125,7 +125,7 @@ def change(before: Draft, after: Draft) -> dict[str, Any]:
     if after.criterion != before.criterion:
         row["criterion"] = after.criterion
     if after.constraints != before.constraints:
-        row["constraints"] = asdict(after.constraints)
+        row["constraints"] = after.constraints.to_dict()
     if dict(after.target) != dict(before.target):
         row["target"] = dict(after.target)
     if after.shortfall != before.shortfall:

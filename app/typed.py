@@ -99,6 +99,8 @@ def asked(cells: Cells, draft: Draft) -> Cells:
         # Typing holds, unless the same row says otherwise at the same time.
         if "held" in row and ("requested" in other or bool(row["held"]) != (group in draft.held)):
             other["held"] = bool(row["held"])
+        if "least" in row and (units := max(0, int(row["least"] or 0))) != draft.constraints.minimums.get(group, 0):
+            other["least"] = units
         if other:
             found[group] = other
     return found
@@ -106,6 +108,11 @@ def asked(cells: Cells, draft: Draft) -> Cells:
 
 def words(before: Draft, after: Draft, groups: Sequence[str]) -> str:
     """What an edit of the table did to these groups, for the history."""
+    if before.ratios == after.ratios and before.held == after.held:
+        least = {after.constraints.minimums.get(group, 0) for group in groups}
+        if len(least) > 1:
+            return f"{named(groups)}: minimum widths edited"
+        return named(groups) + (f" to keep at least {next(iter(least))}" if any(least) else " without a minimum width")
     ratios = {after.ratios.get(group, 0.0) for group in groups}
     same = len(ratios) == 1 and any(before.ratios.get(group) != after.ratios.get(group) for group in groups)
     return named(groups) + (f" set to {ratios.pop():.1%}" if same else " edited")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pandas as pd
 import streamlit as st
 
@@ -90,10 +92,13 @@ def choices_apart(first: Draft, second: Draft) -> list[str]:
     lines = []
     if first.criterion != second.criterion:
         lines.append(f"Units chosen by {first.criterion or 'position'} in the first, by {second.criterion or 'position'} in the second.")
-    if first.constraints != second.constraints:
-        a, b = first.constraints, second.constraints
+    a, b = (replace(each.constraints, minimums={}) for each in (first, second))
+    if a != b:
         lines.append(f"Widths: multiples of {a.multiple}, at least {a.minimum}, cut at most {a.max_ratio:.0%} in the first; "
                      f"multiples of {b.multiple}, at least {b.minimum}, cut at most {b.max_ratio:.0%} in the second.")  # fmt: skip
+    own = [each.constraints.minimums for each in (first, second)]
+    if own[0] != own[1]:
+        lines.append(f"Groups with a minimum width of their own: {len(own[0])} in the first, {len(own[1])} in the second.")
     if first.held != second.held:
         lines.append(f"Held only in the first: {len(first.held - second.held)}; only in the second: {len(second.held - first.held)}.")
     return lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import streamlit as st
 
@@ -14,7 +15,6 @@ from app.numbers import milliseconds, percent
 from app.outlook import Knowledge, Outlook
 from app.widgets import chrome
 from cpd.importance.registry import CRITERIA
-from cpd.prune.plan import Constraints
 from cpd.prune.presets import PRESETS
 
 MULTIPLES = (1, 2, 4, 8, 16, 32)
@@ -136,12 +136,15 @@ def rules(desk: Desk, known: Knowledge) -> None:
     st.session_state["plan.minimum"] = draft.constraints.minimum
     st.session_state["plan.most"] = round(100 * draft.constraints.max_ratio)
     names = ["", *scored] if draft.criterion in ("", *scored) else ["", *scored, draft.criterion]
-    change = lambda: desks.attempt(desk, _choose, desk, known)  # noqa: E731
+
+    def change() -> None:
+        desks.attempt(desk, _choose, desk, known)
+
     a.selectbox("Units are chosen by", names, key="plan.criterion", on_change=change, help=chrome.TERMS["criterion"],
                 format_func=lambda name: CRITERIA[name].title if name in CRITERIA else name or NO_CRITERION)  # fmt: skip
     b.selectbox("Multiples of", sorted({*MULTIPLES, draft.constraints.multiple}), key="plan.multiple", on_change=change,
                 help="Kept widths are rounded to a multiple of this, which many processors run faster.")  # fmt: skip
-    c.number_input("Keep at least", 1, 100_000, key="plan.minimum", on_change=change, help="Fewest units that any group keeps.")
+    c.number_input("Keep at least", 1, 100_000, key="plan.minimum", on_change=change, help="Fewest units that any group keeps; more for single groups in the table.")
     d.number_input("Cut at most, %", 0, 100, step=5, key="plan.most", on_change=change,
                    help="No group loses a larger share of its units than this, whoever asks for it.")  # fmt: skip
     if not scored:
@@ -154,7 +157,7 @@ def _choose(desk: Desk, known: Knowledge) -> None:
     """A plan that was solved is solved again under the new choice."""
     values = st.session_state
     criterion = values["plan.criterion"]
-    constraints = Constraints(values["plan.multiple"], values["plan.minimum"], values["plan.most"] / 100)
+    constraints = replace(desk.draft.constraints, multiple=values["plan.multiple"], minimum=values["plan.minimum"], max_ratio=values["plan.most"] / 100)
     draft = desk.draft.choosing(criterion, constraints)
     if draft.target:
         draft = draft.solved(desk.comb.record, desk.scores(criterion), draft.target, known.accuracy, known.latency, draft.floor)

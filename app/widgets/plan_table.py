@@ -61,7 +61,7 @@ def _fits(word: str, name: str) -> bool:
 
 def framed(lines: Sequence[Ratio], draft: Draft, comb: state.Combed, known: Knowledge) -> pd.DataFrame:
     """One row a group; columns that need a profile or a scan are there once those are."""
-    shares = comb.cost.shares
+    shares, least = comb.cost.shares, draft.constraints.minimums
     chosen = frozenset(desks.selected(comb))
     data: dict[str, Any] = {
         "pick": [line.group in chosen for line in lines],
@@ -71,6 +71,7 @@ def framed(lines: Sequence[Ratio], draft: Draft, comb: state.Combed, known: Know
         "granted": [line.granted for line in lines],
         "kept": [line.kept for line in lines],
         "held": [line.group in draft.held for line in lines],
+        "least": pd.array([least.get(line.group) for line in lines], dtype="Int64"),
         "reason": [f"locked: {line.reason}" if not line.prunable and not line.reason.startswith("locked") else line.reason for line in lines],
     }
     if known.accuracy is not None:
@@ -95,6 +96,8 @@ def columns(known: Knowledge) -> dict[str, Any]:
         "granted": made.ProgressColumn("Granted", format="percent", min_value=0, max_value=1, color=palette.CUT, width=110, help=chrome.TERMS["granted"]),
         "kept": made.NumberColumn("Kept", width=60, help="Units that stay."),
         "held": made.CheckboxColumn("Hold", width=60, help="Presets, the solver and the slider for all leave this row alone."),
+        "least": made.NumberColumn("At least", width=70, min_value=1, step=1, format="%d",
+                                   help="Fewest units that this group keeps, whoever asks for more to go. Empty: as in the rules for widths."),
         "curve": made.LineChartColumn("Sensitivity", y_min=0.0, y_max=1.0, width=110, color=palette.KEPT,
                                       help=f"Measured {metric or 'accuracy'} with this group alone cut, from its full width (left) to its narrowest (right)."),
         "alone": made.NumberColumn("Alone", format="%.1f pts", width=80, help="Estimated change of accuracy if this group alone were cut as granted."),

@@ -115,6 +115,18 @@ def share(text: str, option: str) -> tuple[str, float]:
     return name, number
 
 
+def whole(text: str, option: str) -> tuple[str, int]:
+    """("layer1.*", 8) of "layer1.*=8".
+
+    Raises:
+        PlanError: no name, or no whole number of 1 or more.
+    """
+    name, number = share(text, option)
+    if number < 1 or not number.is_integer():
+        raise PlanError(f"{option} {text}: give GROUP=N with a whole number of units, 1 or more.")
+    return name, int(number)
+
+
 def targets(texts: Iterable[str]) -> dict[str, float]:
     """`--target macs=0.25`; checked at once, so that a slip costs no minute of scoring."""
     from cpd.prune.solve import check_target

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from cpd.cli import options
 from cpd.cli.progress import Bar
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
     from cpd.comb.comb import Comb
 
+Number = TypeVar("Number", int, float)
 HELP = "a plan for a target or from ratios"
 
 
@@ -64,6 +66,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="remove this share of a group's units, by hand; a pattern such as 'layer1.*=0.3' names several; repeat",
     )  # fmt: skip
     parser.add_argument(
+        "--min-width", metavar="GROUP=N", action="append", default=[],
+        help="fewest units that this group keeps, where --minimum is not enough; patterns as for --ratio; repeat",
+    )  # fmt: skip
+    parser.add_argument(
         "--criterion", metavar="C", default="fisher", help=f"what ranks units: {', '.join(CRITERIA)} (default fisher)"
     )
     parser.add_argument("--batches", type=int, default=8, help="batches of 32 images behind the scores (default 8)")
@@ -94,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     table = SensitivityTable.load(Path(arguments.sensitivity)) if arguments.sensitivity else None
     times = LatencyTable.load(Path(arguments.latency)) if arguments.latency else None
     constraints = Constraints(arguments.multiple, arguments.minimum, arguments.max_ratio)
+    least = [options.whole(text, "--min-width") for text in arguments.min_width]
     names = check_criteria([arguments.criterion])
     options.check_writable(arguments.out)
     options.check_writable(arguments.json)
@@ -102,6 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     comb = comb_model(model, inputs, not arguments.no_certify)
     record = comb.record
     by_hand = matched(record, ratios)
+    constraints = replace(constraints, minimums=matched(record, least))
     accuracy = AccuracyModel(record, table) if table else None
     if times is None and "latency_ms" in target:
         times = _profiled(model, inputs, comb, arguments)
@@ -130,21 +138,21 @@ def _profiled(model: nn.Module, inputs: tuple[Tensor, ...], comb: Comb, argument
         return profile(model, inputs, comb, batch=arguments.batch, device=arguments.device, progress=bar)
 
 
-def matched(record: CombRecord, ratios: Sequence[tuple[str, float]]) -> dict[str, float]:
-    """Ratio by group name; later patterns win. A pattern passes over locked groups, a full name does not.
+def matched(record: CombRecord, given: Sequence[tuple[str, Number]]) -> dict[str, Number]:
+    """Ratio or width by group name; later patterns win. A pattern passes over locked groups, a full name does not.
 
     Raises:
         PlanError: a name or pattern that fits no group.
     """
-    found: dict[str, float] = {}
-    for pattern, ratio in ratios:
+    found: dict[str, Number] = {}
+    for pattern, value in given:
         if pattern in record.by_name:
-            found[pattern] = ratio
+            found[pattern] = value
             continue
         names = [g.name for g in record.groups if g.prunable and fnmatchcase(g.name, pattern)]
         if not names:
             raise PlanError(f"no prunable group is called {pattern!r}; `python -m cpd comb SPEC` lists the names.")
-        found.update(dict.fromkeys(names, ratio))
+        found.update(dict.fromkeys(names, value))
     return found
 
 

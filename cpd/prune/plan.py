@@ -42,11 +42,13 @@ class Constraints:
         multiple: kept widths are multiples of this, where the group is at least that wide.
         minimum: fewest units that a group keeps.
         max_ratio: largest pruning ratio of any group, 0..1.
+        minimums: fewest units of single groups by name, where they are to keep more than that.
     """
 
     multiple: int = 1
     minimum: int = 1
     max_ratio: float = 1.0
+    minimums: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.multiple < 1 or self.minimum < 1 or not 0 <= self.max_ratio <= 1:
@@ -54,6 +56,18 @@ class Constraints:
                 f"constraints: multiple {self.multiple} and minimum {self.minimum} must be 1 or more, "
                 f"max_ratio {self.max_ratio} must lie in 0..1."
             )
+        for name, least in self.minimums.items():
+            if isinstance(least, bool) or not isinstance(least, int) or least < 1:
+                raise PlanError(f"{name}: a minimum width of {least!r}; give a whole number of units, 1 or more.")
+
+    def least(self, group: Group) -> int:
+        """Fewest units that this group keeps; tied groups keep equally many, so each other's minimum holds for it."""
+        return max(self.minimum, *(self.minimums.get(name, 1) for name in (group.name, *group.tied)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; without single groups' minimums where there are none, as files were before these."""
+        row = asdict(self)
+        return row if self.minimums else {name: value for name, value in row.items() if name != "minimums"}
 
 
 @dataclass(frozen=True)
@@ -165,7 +179,7 @@ class Plan:
         """The plan as JSON that a person can read."""
         row = {"schema": SCHEMA} | {field.name: getattr(self, field.name) for field in fields(self)}
         rows = [vars(group) for group in row.pop("groups")]  # asdict would copy every unit's number
-        row |= {"constraints": asdict(self.constraints), "target": dict(self.target)}
+        row |= {"constraints": self.constraints.to_dict(), "target": dict(self.target)}
         head = json.dumps(row, indent=1)[:-2]
         return head + ',\n "groups": [\n  ' + ",\n  ".join(json.dumps(r) for r in rows) + "\n ]\n}\n"
 
@@ -264,7 +278,10 @@ def grant(group: Group, ratio: float, constraints: Constraints) -> tuple[int, st
     least = legal[0]
     if abs(kept - wanted) >= 0.5:
         if kept == least and wanted < least:
-            why.append(f"keeps at least {least}")
+            own = constraints.least(group)
+            why.append(
+                f"minimum width {own}" if own > constraints.minimum and wanted < own else f"keeps at least {least}"
+            )
         elif group.step > 1:
             why.append(f"{group.step} blocks keep equal counts")
         if constraints.multiple > 1 and kept < group.width:
@@ -283,7 +300,7 @@ def legal_widths(group: Group, constraints: Constraints) -> list[int]:
     if not group.prunable:
         return [group.width]
     step = math.lcm(group.step, constraints.multiple)
-    least = max(constraints.minimum, math.ceil(group.width * (1 - constraints.max_ratio) - 1e-9), 1)
+    least = max(constraints.least(group), math.ceil(group.width * (1 - constraints.max_ratio) - 1e-9), 1)
     if step > group.width:  # narrower than the multiple: only what the blocks ask for
         step = group.step
     widths = [w for w in range(step, group.width, step) if w >= least]

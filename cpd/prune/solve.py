@@ -132,9 +132,10 @@ class _Search:
         values = {g.name: score_values(g, scores) for g in record.groups}
         self.living = Living(record, values, {name: len(units) for name, units in keep.items()}, meter.further)
         self.damage = None if accuracy is None else damages(record, scores, accuracy, meter)
+        own = f", {len(constraints.minimums)} with a minimum of their own" if constraints.minimums else ""
         self.why = (
             f"every group is at its least width (minimum {constraints.minimum}, multiple {constraints.multiple}, "
-            f"max_ratio {constraints.max_ratio:g})"
+            f"max_ratio {constraints.max_ratio:g}{own})"
         )
 
     @property

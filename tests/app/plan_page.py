@@ -6,10 +6,22 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+import synthetic
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
 
+from cpd.comb.record import CombRecord
 from cpd.prune.plan import Plan
-from cpd.runs.project import project_folder
+from cpd.runs.project import Project, project_folder
+
+A, B, C, D = (group.name for group in synthetic.chain().groups)
+
+
+def known(home: Path, made: Project, record: CombRecord) -> Path:
+    """The project with a latency profile and a finished scan of its sensitivity."""
+    folder = project_folder(home, made.id)
+    synthetic.latency_table(record).save(folder / "latency.json")
+    synthetic.sensitivity_table(record).save(folder / "sensitivity.json")
+    return folder
 
 
 def texts(at, *kinds: str) -> str:
