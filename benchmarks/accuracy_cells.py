@@ -131,7 +131,7 @@ class Lab:
 
     def train_dense(self) -> None:
         """Go on from the checkpoint, once; the weights are kept for every budget that asks for as many epochs."""
-        from safetensors.torch import load_file, save_file
+        from safetensors.torch import load_file
 
         from cpd.distill.trainer import train
 
@@ -143,42 +143,41 @@ class Lab:
             settings = self.settings(round(epochs * (TRAINED // 128)), 0.05)
             settings = replace(settings, batch_size=128, losses={"task": 1.0})
             trained = train(self.model, self.inputs, self.everything, settings)
-            save_file({k: v.cpu().contiguous() for k, v in trained.module.state_dict().items()}, file)
+            kept(file, {name: tensor.cpu().contiguous() for name, tensor in trained.module.state_dict().items()})
         self.model.load_state_dict(load_file(file))
 
     def sweep(self, kind: str, seed: int) -> None:
         """Torch-Pruning from the dense network down through all targets, once a seed; magnitudes know no seed."""
         import torch_pruning as tp
-        from safetensors.torch import save_file
 
         goals = [t for t in self.budget.targets if not self.cut_file(kind, t, seed).is_file()]
         if not goals:
             return
-        start = time.process_time()
-        net = copy.deepcopy(self.model).cpu().eval()
-        importance = (
-            tp.importance.GroupMagnitudeImportance(p=2) if kind == "l2" else tp.importance.GroupTaylorImportance()
-        )
+        net = copy.deepcopy(self.model).to(self.device).eval()
+        group = tp.importance
         residual = [net.conv1, *(part.conv2 for part in net.modules() if hasattr(part, "conv2"))]
         pruner = tp.pruner.BasePruner(
-            net, self.inputs[0][:1], importance=importance, global_pruning=True, pruning_ratio=1.0,
-            iterative_steps=self.budget.shots[kind == "taylor"], ignored_layers=[net.linear, *residual],
+            net, self.inputs[0][:1].to(self.device), global_pruning=True, pruning_ratio=1.0, ignored_layers=[net.linear, *residual],
+            importance=group.GroupMagnitudeImportance(p=2) if kind == "l2" else group.GroupTaylorImportance(),
+            iterative_steps=self.budget.shots[kind == "taylor"],
         )  # fmt: skip
         batches = self.endless(seed)
         while goals:
+            if pruner.current_step == pruner.iterative_steps:
+                raise RuntimeError(f"Torch-Pruning does not reach {goals[0]:g} times fewer MACs.")
             if kind == "taylor":
                 net.zero_grad()
                 for images, targets in islice(batches, max(1, self.budget.graded // self.budget.batch)):
-                    self.task.loss(net(images), targets).backward()
+                    self.task.loss(net(images.to(self.device)), targets.to(self.device)).backward()
             pruner.step()
             while goals and self.counted(net) <= self.macs / goals[0]:
-                tensors = {k: v.detach().contiguous() for k, v in net.state_dict().items()}
-                save_file(
-                    tensors, self.cut_file(kind, goals.pop(0), seed), {"seconds": f"{time.process_time() - start:.1f}"}
-                )
+                tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+                kept(self.cut_file(kind, goals.pop(0), seed), tensors)
 
     def plan(self) -> None:
         """Sensitivities, measured once, and from them a plan for every target; never more MACs than a rival has."""
+        import torch
+
         from cpd.importance.scoring import score
         from cpd.prune.predict import AccuracyModel
         from cpd.prune.solve import plan_for_target
@@ -191,8 +190,9 @@ class Lab:
         start = time.process_time()
         ranks = score(self.model, self.comb.record, None, ["l2"])["l2"].groups
         table = scan(
-            self.model, self.inputs, self.comb, self.scan, ranks, SenseSettings((0.25, 0.5, 0.75, 0.9), 0, batch=0)
-        )
+            self.model, self.inputs, self.comb, self.scan, ranks, SenseSettings((0.25, 0.5, 0.75, 0.9), 0, batch=0),
+            torch.device(self.device),
+        )  # fmt: skip
         accuracy = AccuracyModel(self.comb.record, table)
         print(
             f"sensitivities of {len(self.comb.record.groups)} groups: {time.process_time() - start:.0f} CPU s",
@@ -254,8 +254,8 @@ class Lab:
 
         file = self.folder / f"cell-{name}-{target:g}x-{seed}-{rate:g}.json"
         if file.is_file():
-            kept: dict[str, Any] = json.loads(file.read_text())
-            return kept
+            found: dict[str, Any] = json.loads(file.read_text())
+            return found
         method, cpu, start = METHODS[name], time.process_time(), time.perf_counter()
         settings = self.settings(self.budget.steps, rate, seed, **(RELEASED if method.cut == "reference" else OURS))
         extra: dict[str, Any] = {"teacher": self.model} if method.taught else {}
@@ -319,6 +319,16 @@ class Lab:
 
 def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def kept(file: Path, tensors: Mapping[str, Any]) -> None:
+    """Write weights whole or not at all."""
+    from safetensors.torch import save
+
+    from cpd.files import replacing
+
+    with replacing(file) as stream:
+        stream.write(save(dict(tensors)))
 
 
 def parameters(net: Any) -> int:
