@@ -75,12 +75,11 @@ def reach(maps: list[Map]) -> float:
 
 
 def _layer(title: str, values: Map, signed: bool, limit: float, x: str, y: str, bar: bool) -> go.Heatmap:
-    clear = palette.faded(FOR, 0.0)
-    strong = [[0.5, palette.faded(FOR, 0.55)], [1.0, palette.faded(FOR, 0.95)]]
+    clear, middle, full = (palette.faded(FOR, opacity) for opacity in (0.0, 0.55, 0.95))
     if signed:
-        strong = [[0.0, palette.faded(AGAINST, 0.95)], [0.25, palette.faded(AGAINST, 0.55)], [0.5, clear], *[[0.5 + at / 2, colour] for at, colour in strong]]  # type: ignore[operator]
+        strong = [(0.0, palette.faded(AGAINST, 0.95)), (0.25, palette.faded(AGAINST, 0.55)), (0.5, clear), (0.75, middle), (1.0, full)]
     else:
-        strong = [[0.0, clear], *strong]
+        strong = [(0.0, clear), (0.5, middle), (1.0, full)]
     return go.Heatmap(
         name=title, z=np.clip(values, -limit if signed else 0.0, limit), x0=0.5, dx=1, y0=0.5, dy=1, xaxis=x, yaxis=y, zmin=-limit if signed else 0.0, zmax=limit, colorscale=strong,
         showscale=bar, colorbar={"thickness": 10, "lenmode": "pixels", "len": 180, "title": {"text": "for (+)<br>against (−)" if signed else "for", "font": {"size": 11}}},
