@@ -101,8 +101,10 @@ class Axis:
 def axes(entries: Sequence[Entry]) -> dict[str, Axis]:
     """What these runs can be compared by, the likeliest choice first."""
     batches = sorted({row.batch for each in entries for row in each.run.pruned.latency}, reverse=True)
+    held = sorted({row.batch for each in entries for row in each.run.pruned.memory}, reverse=True)
     found = [
         *(Axis(f"ms{b}", f"Latency, batch {b}", "ms", _latency(b), batch=b) for b in batches),
+        *(Axis(f"memory{b}", f"Peak memory, batch {b}", "B", _memory(b)) for b in held),
         *(Axis(f"time{b}", f"Share of the dense model's time, batch {b}", "", _time(b), share=True) for b in batches),
         Axis("macs", "MACs per sample", "MACs", lambda each: (each.run.dense.macs, each.run.pruned.macs)),
         Axis("params", "Parameters", "", lambda each: (each.run.dense.parameters, each.run.pruned.parameters)),
@@ -117,6 +119,10 @@ def _latency(batch: int) -> Callable[[Entry], tuple[float | None, float | None]]
         return rows[0] and rows[0].median_ms, rows[1] and rows[1].median_ms
 
     return of
+
+
+def _memory(batch: int) -> Callable[[Entry], tuple[float | None, float | None]]:
+    return lambda each: (each.run.dense.memory_at(batch), each.run.pruned.memory_at(batch))
 
 
 def _time(batch: int) -> Callable[[Entry], tuple[float | None, float | None]]:

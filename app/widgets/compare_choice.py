@@ -77,7 +77,8 @@ def chosen_axis(known: dict[str, Axis]) -> Axis:
 
     name = st.selectbox("Set against", list(known), key="compare.axis", format_func=lambda key: known[key].title, on_change=keep,
                         help="Latencies were measured on the machine that ran the run; a share of the dense model's time, taken in turn with it, is the "
-                        "fairer figure where runs were measured at different times.", label_visibility="collapsed")  # fmt: skip
+                        "fairer figure where runs were measured at different times. Peak memory is what weights, images and everything between take at the fullest "
+                        "moment of a measured pass.", label_visibility="collapsed")  # fmt: skip
     return known[name]
 
 

@@ -41,6 +41,7 @@ def rows(entries: Sequence[Entry], axis: Axis, focus: Entry) -> pd.DataFrame:
     places, best = compare.places(entries, axis)
     unbeaten = {places[number].id for number in best}
     batches = sorted({row.batch for each in entries for row in each.run.pruned.latency})
+    held = sorted({row.batch for each in entries for row in each.run.pruned.memory})
     listed = []
     for each in entries:
         dense, pruned = each.run.dense, each.run.pruned
@@ -54,6 +55,9 @@ def rows(entries: Sequence[Entry], axis: Axis, focus: Entry) -> pd.DataFrame:
         for batch in batches:
             a, b = dense.at(batch), pruned.at(batch)
             row[f"Latency, batch {batch}"] = DASH if b is None else milliseconds(b.median_ms) + (f" ({times(a.median_ms / b.median_ms)})" if a else "")
+        for batch in held:
+            a, b = dense.memory_at(batch), pruned.memory_at(batch)
+            row[f"Peak memory, batch {batch}"] = DASH if b is None else count(b, "B") + (f" ({percent(b / a, 0)})" if a else "")
         row |= {
             "MACs": f"{count(pruned.macs)} ({percent(pruned.macs / dense.macs, 0)})" if dense.macs else count(pruned.macs),
             "Parameters": f"{count(pruned.parameters)} ({percent(pruned.parameters / dense.parameters, 0)})",

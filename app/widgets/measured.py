@@ -118,6 +118,10 @@ def comparison(dense: Measurement, pruned: Measurement) -> dict[str, list[str]]:
         if before:
             dense_ms, pruned_ms = (f"{milliseconds(e.median_ms)} ({spread(e)})" for e in (before, entry))
             rows.append((f"Latency at batch {entry.batch} (10th{DASH}90th percentile)", dense_ms, pruned_ms, gain_in_words(before, entry)))
+    for taken in pruned.memory:
+        whole = dense.memory_at(taken.batch)
+        if whole:
+            rows.append((f"Peak memory at batch {taken.batch}", count(whole, "B"), count(taken.peak_bytes, "B"), f"{times(whole / taken.peak_bytes)} less"))
     return {title: [row[at] for row in rows] for at, title in enumerate(("Quantity", "Dense", "Pruned", "Change"))}
 
 

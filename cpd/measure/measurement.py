@@ -22,6 +22,14 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Memory:
+    """Bytes at the fullest moment of one forward pass of a whole batch: weights, samples and what lives beside them."""
+
+    batch: int
+    peak_bytes: int
+
+
+@dataclass(frozen=True)
 class Measurement:
     """Size, quality and latency of one model.
 
@@ -32,6 +40,7 @@ class Measurement:
         device: "cpu", "cuda:0", ...
         machine: what the device is called, in words.
         torch: its version.
+        memory: the peak of a pass at the batch sizes of the latency; empty where an earlier version measured.
         classes: the metric of every class by the class's name, where it has such values and the class occurs.
     """
 
@@ -45,13 +54,18 @@ class Measurement:
     machine: str
     torch: str
     classes: Mapping[str, float] | None = None
+    memory: tuple[Memory, ...] = ()
 
     def at(self, batch: int) -> Latency | None:
         """The latency at one batch size, None where it was not measured."""
         return next((row for row in self.latency if row.batch == batch), None)
 
+    def memory_at(self, batch: int) -> int | None:
+        """Peak bytes at one batch size, None where it was not measured."""
+        return next((row.peak_bytes for row in self.memory if row.batch == batch), None)
+
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"latency": [asdict(row) for row in self.latency]}
+        return asdict(self) | {name: [asdict(row) for row in rows] for name, rows in (("latency", self.latency), ("memory", self.memory))}
 
     @staticmethod
     def from_dict(row: Mapping[str, Any], source: str = "measurement") -> Measurement:
@@ -62,7 +76,9 @@ class Measurement:
         """
         try:
             known = {name: value for name, value in _today(row).items() if name in _FIELDS}
-            return Measurement(**{**known, "latency": tuple(Latency(**each) for each in row["latency"])})
+            known |= {"latency": tuple(Latency(**each) for each in row["latency"])}
+            known |= {"memory": tuple(Memory(**each) for each in row.get("memory", ()))}
+            return Measurement(**known)
         except (KeyError, TypeError, AttributeError) as error:
             raise StorageError(f"{source}: not a measurement ({error}); measure the model again.") from error
 

@@ -13,7 +13,8 @@ from cpd.measure.accuracy import Quality, quality
 from cpd.measure.latency import latencies
 from cpd.measure.machine import device_name, pick_device
 from cpd.measure.macs import counted_macs, planned_macs
-from cpd.measure.measurement import Latency, Measurement
+from cpd.measure.measurement import Latency, Measurement, Memory
+from cpd.measure.memory import peak_memory
 from cpd.prune.cost import Keep
 from cpd.tasks.task import Task
 
@@ -48,9 +49,12 @@ def measure_each(
             judged[name] = quality(module, task, place)
             tick()
     timed: dict[str, list[Latency]] = {name: [] for name in modules}
+    taken: dict[str, list[Memory]] = {name: [] for name in modules}
     for batch in batches:
         for name, row in latencies(modules, inputs, batch, place, seconds).items():
             timed[name].append(row)
+        for name, module in modules.items():
+            taken[name].append(Memory(batch, peak_memory(module, inputs, batch, place)))
         tick()
     result = {}
     for name, module in modules.items():
@@ -68,5 +72,6 @@ def measure_each(
             machine=device_name(place),
             torch=torch.__version__,
             classes=judged[name].classes if task else None,
+            memory=tuple(taken[name]),
         )
     return result

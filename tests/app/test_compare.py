@@ -57,6 +57,10 @@ def test_places_and_front_by_hand(three):
     assert places[0].y_range == pytest.approx((0.9235, 0.9531), abs=2e-4)
     share, _ = compare.places(entries, axes(entries)["time1"])
     assert [place.x for place in share] == pytest.approx([0.5, 0.375, 0.625, 1.0])
+    held, best = compare.places(entries, axes(entries)["memory32"])
+    left = synthetic.parameters_by_hand((4, 8, 8, 16))
+    assert [place.x for place in held] == [4 * left + 32_000] * 3 + [4 * synthetic.parameters_by_hand((8, 16, 16, 32)) + 32_000]
+    assert {held[i].letter for i in best} == {"A", "dense"}
     macs, best = compare.places(entries, axes(entries)["macs"])
     assert macs[0].x == synthetic.macs_by_hand((4, 8, 8, 16))
     assert {macs[i].letter for i in best} == {"A", "dense"}
