@@ -7,9 +7,10 @@ disk. A cached file is known by its path, modification time and size: a new file
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ from cpd.measure.measurement import Measurement
 from cpd.prune.cost import CostModel
 from cpd.prune.plan import Plan
 from cpd.runs.project import Project, open_project, project_folder
-from cpd.runs.workspace import workspace_root
+from cpd.runs.workspace import HOME_VARIABLE, workspace_root
 from cpd.sensitivity.table import FILE as SENSITIVITY
 from cpd.sensitivity.table import SensitivityTable
 
@@ -39,6 +40,12 @@ T = TypeVar("T")
 
 
 def workspace() -> Path:
+    return _workspace(os.environ.get(HOME_VARIABLE, ""))
+
+
+@lru_cache(maxsize=4)
+def _workspace(home: str) -> Path:
+    """Resolved once: every part of the path is a look at the disk, and a page asks twenty times."""
     return workspace_root()
 
 

@@ -46,7 +46,7 @@ def test_the_product_imports_what_requirements_pins(folder: str) -> None:
 def test_pins_are_what_is_installed() -> None:
     import importlib.metadata
 
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-oidc.txt"):
         for line in (ROOT / name).read_text().splitlines():
             if "==" in line:
                 package, _, version = line.partition("==")

@@ -69,7 +69,10 @@ def curves(run: store.Run, recorded: Recorded, events: Sequence[store.Event], de
             for name, s in recorded.items() if name.startswith("width/")
         }  # fmt: skip
         uncut = {group.name: group.width for group in comb.record.groups if group.prunable}
-        st.plotly_chart(width_map(widths, uncut, max(run.step, 1), dark=dark), key=f"widths.{run.id}", config=PLAIN,
+        # To the newest cut, or by half percents of the run: the largest picture is not sent again for every step.
+        coarse = max(1, run.total // 200)
+        until = max(1, run.step // coarse * coarse, *(steps[-1][0] for steps in widths.values() if steps))
+        st.plotly_chart(width_map(widths, uncut, until, dark=dark), key=f"widths.{run.id}", config=PLAIN,
                         alt="Share of units that every group keeps over steps")  # fmt: skip
 
 
