@@ -37,7 +37,7 @@ def table(desk: Desk, known: Knowledge, lines: Sequence[Ratio]) -> None:
         return
     frame = framed(shown, desk.draft, desk.comb, known)
     st.data_editor(frame, key=typed.key_for(desk.version, names), hide_index=True, disabled=[name for name in COLUMNS_LOCKED if name in frame],
-                   on_change=desks.attempt, args=(desk,),
+                   on_change=desks.attempt, args=(desk,), placeholder="",
                    height=chrome.table_height(len(frame), 18), column_config=columns(known), alt="Plan: requested and granted ratio of every group")  # fmt: skip
     st.caption("Type, or paste a column of percentages; Ctrl+D fills a marked range down. What is typed is held until you release it.")
 
@@ -96,7 +96,7 @@ def columns(known: Knowledge) -> dict[str, Any]:
         "granted": made.ProgressColumn("Granted", format="percent", min_value=0, max_value=1, color=palette.CUT, width=110, help=chrome.TERMS["granted"]),
         "kept": made.NumberColumn("Kept", width=60, help="Units that stay."),
         "held": made.CheckboxColumn("Hold", width=60, help="Presets, the solver and the slider for all leave this row alone."),
-        "least": made.NumberColumn("At least", width=70, min_value=1, step=1, format="%d",
+        "least": made.NumberColumn("At least", width=88, min_value=1, step=1, format="%d",
                                    help="Fewest units that this group keeps, whoever asks for more to go. Empty: as in the rules for widths."),
         "curve": made.LineChartColumn("Sensitivity", y_min=0.0, y_max=1.0, width=110, color=palette.KEPT,
                                       help=f"Measured {metric or 'accuracy'} with this group alone cut, from its full width (left) to its narrowest (right)."),
