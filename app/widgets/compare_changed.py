@@ -10,10 +10,12 @@ import streamlit as st
 
 from app import finished, state
 from app.charts.attribution import picture
+from app.charts.frame import tools
 from app.compare import Entry
 from app.numbers import percent, plural
 from app.plain import plain
 from app.widgets import chrome
+from app.widgets.compare_when import Changed, when_changed, when_view
 from app.widgets.told import on_screen
 from cpd.errors import CpdError
 from cpd.measure.answers import Answers, Labelled
@@ -39,7 +41,10 @@ def changed_view(each: Entry) -> None:
         )
         return
     st.markdown(" ".join(flips_in_words(answers)))
-    pictures(each, answers)
+    since = when_changed(each.run, answers)
+    pictures(each, answers, since)
+    if since is not None:
+        when_view(each, since)
     metric = words(answers.metric)
     left, right = st.columns([3, 2], gap="medium")
     with left.container(border=True, height="stretch"):
@@ -47,7 +52,7 @@ def changed_view(each: Entry) -> None:
         if differences:
             clear = sum(change.is_clear for _, change in differences)
             st.plotly_chart(on_screen(charts.per_class(differences, metric.per or metric.noun.lower()), state.is_dark()), key=f"compare.classes.{each.id}",
-                            config={"displayModeBar": False}, alt="Change of every class with its 95 % interval")  # fmt: skip
+                            config=tools(), alt="Change of every class with its 95 % interval")  # fmt: skip
             st.caption(f"Change with its 95 % interval. {clear} of {plural(len(differences), 'class', 'classes')} changed by more than chance explains; with "
                        "this many classes about one in twenty would seem to by chance alone.")  # fmt: skip
     with right.container(border=True, height="stretch"):
@@ -56,6 +61,8 @@ def changed_view(each: Entry) -> None:
         rows = answers.new_confusions(12)
         if rows:
             frame = pd.DataFrame([{"Is": a, "Taken for": b, "Dense": before, "Pruned": after, "More": after - before} for a, b, before, after in rows])
+            if since is not None:
+                frame["Since"] = [since.of_confusion(a, b) for a, b, _, _ in rows]
             st.dataframe(frame, hide_index=True, alt="Confusions that grew, largest first")
             st.caption(f"{what} of the class, before and after.")
         else:
@@ -86,7 +93,7 @@ def ways(answers: Answers) -> np.ndarray[tuple[int], np.dtype[np.str_]]:
     return np.select([same, was & ~now, now & ~was], ["", LOST, WON], OTHER)
 
 
-def pictures(each: Entry, answers: Answers) -> None:
+def pictures(each: Entry, answers: Answers, since: Changed | None = None) -> None:
     """Images whose answer changed, with what both networks say."""
     flipped = [(place, int(number)) for place, number in enumerate(answers.shown) if answers.flipped[number] > 0]
     if not flipped:
@@ -104,7 +111,7 @@ def pictures(each: Entry, answers: Answers) -> None:
         for place, number in flipped[:most]:
             with st.container(border=True, gap="xxsmall", horizontal_alignment="center"):
                 st.image(picture(answers.pictures[place], side=112), width=112)
-                for line in captions(answers, number):
+                for line in [*captions(answers, number), *(since.of_image(number) if since else [])]:
                     st.caption(line, text_alignment="center")
     with st.container(horizontal=True, vertical_alignment="center"):
         if len(flipped) > _MANY:

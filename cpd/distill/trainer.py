@@ -323,7 +323,7 @@ class _Run:
         if self.teacher is not None:
             values |= {f"teacher/{name}": self.teacher_metric}
         text = f"{name} {self.last:.2%} on {self.task.val_images} held-out images"
-        self.recorder.event(self.step, "eval", text, metric=self.last, name=name)
+        self.recorder.event(self.step, "eval", text, metric=self.last, name=name, **self.watch.answers())
         self.recorder.log(self.step, values)
         self.meter.restart_clock()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from cpd.comb.record import CombRecord
 from cpd.measure.accuracy import accuracy
+from cpd.measure.history import KEY, packed, sample
 from cpd.measure.latency import latency
 from cpd.prune.cost import CostModel
 from cpd.prune.order import Kept
@@ -29,12 +31,21 @@ class Watch:
         self.task, self.inputs, self.device = task, inputs, device
         self.cost = CostModel(record) if record is not None else None
         self._timed: Kept | None = None
+        self._heard: list[Tensor] = []
         self._spent = 0.0
         self._start = time.perf_counter()
 
     def metric(self, module: nn.Module) -> float:
         """The task's metric on the held-out images, 0..1."""
-        return accuracy(module, self.task, self.device)
+        self._heard = []
+        return accuracy(module, _Heard(self.task, self._heard), self.device)  # type: ignore[arg-type]
+
+    def answers(self) -> dict[str, str]:
+        """What was answered when the metric was last measured, to a fixed sample of the held-out images; for the data of
+        an event. Empty where answers are not classes, or where other processes heard a part of them."""
+        if not self._heard or sum(map(len, self._heard)) != self.task.val_images:
+            return {}
+        return {KEY: packed(torch.cat(self._heard).cpu().numpy()[sample(self.task.val_images)])}
 
     def latency(self, module: nn.Module, keep: Kept, always: bool = False) -> dict[str, float]:
         """Median milliseconds of a few forward passes at batch 1 and 32; empty where nothing was cut since the last
@@ -59,3 +70,19 @@ class Watch:
         share = self.cost.price(keep).share_of(self.cost.dense)
         widths = {f"width/{g.name}": float(len(keep[g.name])) for g in self.cost.record.groups if g.prunable}
         return {"cost/macs": share["macs"], "cost/params": share["params"]} | widths
+
+
+class _Heard:
+    """A task that notes which class each held-out image was given."""
+
+    def __init__(self, task: Task, heard: list[Tensor]) -> None:
+        self._task, self._into = task, heard
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._task, name)
+
+    def predict(self, module: nn.Module, images: Tensor) -> Tensor:
+        outputs = self._task.predict(module, images)
+        if outputs.ndim == 2:
+            self._into.append(outputs.argmax(1))
+        return outputs

@@ -16,7 +16,9 @@ from app.charts.compare import Line, overlaid, parallel, trade
 from app.compare import BASELINE, RANDOM, UNIFORM, axes, entry
 from app.widgets.compare_baselines import at_random, uniform
 from app.widgets.compare_choice import from_chart
+from app.widgets.compare_when import when_changed
 from cpd.measure.answers import Answers, Mapped
+from cpd.measure.history import KEY, packed
 from cpd.prune.cost import CostModel
 from cpd.runs.finished import read_finished
 from cpd.runs.store import Store
@@ -270,3 +272,32 @@ def test_segmentation_is_compared_by_pixels(open_page, three, home):
     assert {(row["Is"], row["Taken for"], row["More"]) for row in at.dataframe[1].value.to_dict("records")} == {("sky", "road", 400), ("road", "sky", 400)}
     at.button(key="compare.explain.distill-a").click().run()
     assert at.session_state["explain.wanted"] == "0, 1, 2, 3"
+
+
+def test_it_says_at_which_cut_answers_changed(open_page, three, home):
+    """Ten of the twenty images that A loses go at step 5, with what was cut at step 4; the others at step 10."""
+    made, entries = three
+    answers = entries[0].run.answers
+    final, half = answers.pruned.answer, answers.dense.answer.copy()
+    half[:10] = final[:10]
+    book = Store(database(home))
+    book.add_event("distill-a", 4, "cut", "stage1.conv0 loses 2 units", {"group": "stage1.conv0"})
+    book.add_event("distill-a", 8, "cut", "stage1.conv1 loses 2 units", {"group": "stage1.conv1"})
+    for step, found in ((5, half), (10, final)):
+        book.add_event("distill-a", step, "eval", f"evaluated {step}", {KEY: packed(found)})
+    changed = when_changed(read_finished(home / "runs" / "distill-a"), answers)
+    flips = np.flatnonzero(answers.flipped)
+    assert dict(zip(flips.tolist(), changed.since[flips].tolist(), strict=True)) == {i: 5 if i < 10 else 10 for i in flips.tolist()}
+    at = open_page("compare", project=made.id, run="distill-a", runs="distill-a,distill-b")
+    assert not at.exception
+    table = next(frame.value for frame in at.dataframe if "Changed for good" in frame.value)
+    assert table.to_dict("records") == [
+        {"Step": 5, "Changed for good": 10, "Right before": 10, "Cut since the evaluation before": "stage1.conv0"},
+        {"Step": 10, "Changed for good": 20, "Right before": 10, "Cut since the evaluation before": "stage1.conv1"},
+    ]  # ten lost, and ten won at images 950 to 959
+    confused = next(frame.value for frame in at.dataframe if "Taken for" in frame.value)
+    assert all(since.startswith("step 5, after cuts of stage1.conv0") for since in confused["Since"])
+    shown = texts(at, "caption")
+    assert "since step 5" in shown
+    at = open_page("compare", project=made.id, run="distill-b", runs="distill-a,distill-b")  # kept none on its way
+    assert not any("Changed for good" in frame.value for frame in at.dataframe)

@@ -1,0 +1,102 @@
+"""At which cut answers changed: from the answers that a run kept at every evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from app import palette, state
+from app.charts.frame import tools
+from app.charts.training import CUT, Mark, Series, over_steps
+from app.compare import Entry
+from app.numbers import plural
+from cpd.measure.answers import Answers, Labelled
+from cpd.measure.history import History, IntArray, window
+from cpd.runs.finished import FinishedRun
+from cpd.runs.store import Event
+
+
+@dataclass(frozen=True, eq=False)
+class Changed:
+    """When the answers of one run changed.
+
+    Attributes:
+        since: (K,) step of the evaluation from which the answer to an image of the sample stays another one; -1 for never.
+        was_right: (K,) whether the dense model was right.
+    """
+
+    history: History
+    events: Sequence[Event]
+    answers: Answers
+    since: IntArray
+    was_right: IntArray
+    dense: IntArray
+
+    def cut_before(self, step: int) -> str:
+        """ "after cuts of layer1.0.conv1 and 3 more"."""
+        groups = window(self.events, self.history.steps, step).groups
+        if not groups:
+            return "with no cut since the evaluation before"
+        return f"after cuts of {groups[0]}" + (f" and {len(groups) - 1} more" if groups[1:] else "")
+
+    def of_image(self, number: int) -> list[str]:
+        """A line for the picture of an image; none where it is not of the sample, or not settled at the end."""
+        found = self.since[self.history.numbers == number]
+        return [f"since step {int(found[0]):,}"] if len(found) and found[0] >= 0 else []
+
+    def of_confusion(self, true: str, taken: str) -> str:
+        """When a confusion appeared, in words; "" where the sample does not show it."""
+        classes = list(self.answers.classes)
+        step = self.history.confused_since(self.dense, self.answers.targets, classes.index(true), classes.index(taken))
+        return "" if step is None else f"step {step:,}, {self.cut_before(step)}"
+
+    def table(self) -> pd.DataFrame:
+        """One row an evaluation at which answers changed for good."""
+        rows = []
+        for step in self.history.steps.tolist():
+            now = self.since == step
+            if now.any():
+                groups = window(self.events, self.history.steps, step).groups
+                rows.append({"Step": step, "Changed for good": int(now.sum()), "Right before": int((now & self.was_right).sum()), "Cut since the evaluation before": ", ".join(groups)})
+        return pd.DataFrame(rows, columns=["Step", "Changed for good", "Right before", "Cut since the evaluation before"])
+
+
+def when_changed(run: FinishedRun, answers: Answers) -> Changed | None:
+    """None where the run kept no answers on its way: it is of an earlier version, or its answers are maps."""
+    if not isinstance(answers.dense, Labelled):
+        return None
+    history = History.of(run.events, answers.images)
+    if history is None:
+        return None
+    dense = answers.dense.answer
+    right = (dense == answers.targets)[history.numbers]
+    return Changed(history, run.events, answers, history.changed_at(dense), right, dense)
+
+
+def when_view(each: Entry, found: Changed) -> None:
+    """How many answers differed at every evaluation, with the cuts; and at which evaluation they changed for good."""
+    history = found.history
+    kept = len(history.numbers)
+    with st.container(border=True):
+        st.markdown("**When answers changed**", help="The run notes its answers at every evaluation. An answer counts from the first evaluation after which it stays another one.")
+        left, right = st.columns([3, 2], gap="medium")
+        apart, lost = history.differing(found.dense, found.answers.targets)
+        steps = history.steps.tolist()
+        series = [
+            Series("another answer", steps, (apart / kept).tolist(), each.colour, markers=True),
+            Series("of these right before", steps, (lost / kept).tolist(), palette.CUT, dash="dot", markers=True),
+        ]
+        marks = [Mark(event.step, event.text, CUT) for event in found.events if event.kind == "cut"]
+        left.plotly_chart(over_steps(series, "Share of images", marks=marks, share=True, zero=True, explain=True, height=300, dark=state.is_dark()),
+                          key=f"compare.when.{each.id}", config=tools(), alt=f"Share of images with another answer than the dense model's over the steps of {each.letter}, with its cuts")  # fmt: skip
+        table = found.table()
+        if len(table):
+            right.dataframe(table, hide_index=True, height="content" if len(table) <= 7 else 290, alt="Evaluations at which answers changed for good, and what was cut before",
+                            column_config={"Cut since the evaluation before": st.column_config.TextColumn(width="large")})  # fmt: skip
+        else:
+            right.caption("No answer of the sample is another one at the end.")
+        st.caption(("All " if kept == found.answers.images else f"An even sample of {kept:,} of the ") + f"{plural(found.answers.images, 'held-out image')}, at {plural(len(steps), 'evaluation')}. "
+                   "Several cuts between two evaluations cannot be told apart: evaluate more often to narrow it down.")  # fmt: skip
