@@ -50,8 +50,11 @@ def submit(project: Project, kind: str, options: Mapping[str, Any], seed: int = 
 
 
 def submit_again(project: Project, kind: str, options: Mapping[str, Any]) -> None:
-    """`submit` as the callback of a button."""
-    submit(project, kind, options)
+    """`submit` as the callback of a button; what does not fit is said at the head of the page."""
+    try:
+        submit(project, kind, options)
+    except CpdError as error:
+        st.error(str(error), icon=":material/error:")
 
 
 def clone(run: str, options: Mapping[str, Any], seed: int) -> str:
@@ -128,10 +131,6 @@ def resume(run: str) -> None:
 def move(run: str, to: int) -> None:
     """To position `to` of the queue, 0 for the first."""
     control.move(state.workspace(), run, to)
-
-
-def annotate(run: str, note: str) -> None:
-    control.annotate(state.workspace(), run, note)
 
 
 def roll_back(run: str, step: int, options: Mapping[str, Any]) -> str:
