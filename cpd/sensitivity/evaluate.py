@@ -137,7 +137,7 @@ class Evaluator:
                 rows.append(self._judge.rows(outputs, targets))
                 images += len(targets)
                 check()
-                if images >= self._judge.fewest and images < self.images:
+                if self._judge.fewest(self.images) <= images < self.images:
                     verdict = self._judge.verdict(self._rows, np.concatenate(rows))
                     if enough(verdict, self.verdict.value):
                         return verdict, images

