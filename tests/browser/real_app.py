@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 from cpd.runs.launcher import Handle, LocalLauncher
@@ -21,17 +22,22 @@ SHOTS = ROOT / "test-results"
 class Server:
     """`python -m app.serve` on a workspace of its own; it can be killed and started again on the same port."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, prepare: Callable[[Server], None] | None = None) -> None:
+        """`prepare` is called before the first start: it may set `options` and `environment`, and knows the port."""
+        self.options: list[str] = []
+        self.environment: dict[str, str] = {}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = int(probe.getsockname()[1])
         self.home = home
         self.url = f"http://127.0.0.1:{self.port}"
+        if prepare is not None:
+            prepare(self)
         self.start()
 
     def start(self) -> None:
-        environment = os.environ | {"CPD_HOME": str(self.home), "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"}
-        command = [sys.executable, "-m", "app.serve", "--port", str(self.port)]
+        environment = os.environ | {"CPD_HOME": str(self.home), "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2"} | self.environment
+        command = [sys.executable, "-m", "app.serve", "--port", str(self.port), *self.options]
         with open(self.home.parent / "server.log", "a") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         for _ in range(300):
