@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import desk as desks
+from app import desk as desks, who
 from app.desk import Desk
 from app.draft import Draft
 from app.numbers import plural
@@ -25,7 +25,7 @@ def files(desk: Desk) -> None:
         st.download_button("Download plan.json", desk.plan().to_json(), f"{desk.project.id}-{desk.branch.file}-plan.json", "application/json",
                            icon=":material/download:", key="plan.download", on_click="ignore")  # fmt: skip
     with load.container(border=True, height="stretch"):
-        st.file_uploader("Use a plan from a file", type=["json"], key="plan.upload", on_change=lambda: desks.attempt(desk, bring, desk), max_upload_size=5,
+        st.file_uploader("Use a plan from a file", type=["json"], key="plan.upload", on_change=lambda: desks.attempt(desk, bring, desk), max_upload_size=5, disabled=who.looks_on(),
                          help="Refused, with the differences, when it was made for another model; the plan here stays as it is.")  # fmt: skip
         if st.session_state.get(NOTICE):
             st.caption(f":material/info: {st.session_state[NOTICE]}")

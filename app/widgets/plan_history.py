@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import desk as desks
+from app import desk as desks, who
 from app.desk import Desk
 from app.history import LONGEST
 from app.numbers import plural, when
@@ -27,11 +27,11 @@ def steps(desk: Desk) -> None:
     rows = picked["selection"]["rows"]
     position = order[rows[0]] if rows and rows[0] < len(order) else None
     with st.container(horizontal=True):
-        st.button("Go to this step", key="plan.goto", icon=":material/history:", disabled=position is None or position == branch.position,
+        st.button("Go to this step", key="plan.goto", icon=":material/history:", disabled=position is None or position == branch.position or who.looks_on(),
                   on_click=lambda: desks.attempt(desk, desk.go, position or 0), help="Later steps stay, until the next edit.")  # fmt: skip
         others = [each for each in desk.branches() if each.file != branch.file]
         if others:
-            with st.popover("Delete a branch", icon=":material/delete:"):
+            with st.popover("Delete a branch", icon=":material/delete:", disabled=who.looks_on()):
                 names = {each.file: each.name for each in others}
                 file = st.selectbox("Branch", list(names), key="plan.delete.branch", format_func=names.__getitem__, help="The open branch stays.")
                 st.button("Delete it for good", key="plan.delete", on_click=lambda: desks.attempt(desk, desk.delete, file))

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import desk as desks
+from app import desk as desks, who
 from app import state
 from app.desk import Desk
 from app.numbers import milliseconds, percent
@@ -56,7 +56,7 @@ def budget(desk: Desk, known: Knowledge) -> None:
     c.number_input("Accuracy at least, %", 0.0, 99.9, 0.0, 1.0, key="plan.target.floor", format="%g", persist_state="session", disabled=known.accuracy is None,
                    help="Predicted, before any training. 0: no floor. Needs a scan of the sensitivity.")  # fmt: skip
     blocked = name == "latency_ms" and known.latency is None
-    d.button("Solve", type="primary", icon=":material/auto_awesome:", key="plan.solve", width="stretch", disabled=blocked,
+    d.button("Solve", type="primary", icon=":material/auto_awesome:", key="plan.solve", width="stretch", disabled=blocked or who.looks_on(),
              on_click=lambda: desks.attempt(desk, _solve, desk, known), help="Profile the latency first." if blocked else None)  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def presets(desk: Desk, known: Knowledge) -> None:
         c.number_input("Percent", 1, 100, 50, 5, key="plan.preset.share", persist_state="session")
     blocked = "Scan the sensitivity first." if name == "sensitivity" and known.accuracy is None else ""
     blocked = blocked or ("Profile the latency first." if by == "latency_ms" and known.latency is None else "")
-    d.button("Apply", key="plan.preset.go", icon=":material/tune:", width="stretch", disabled=bool(blocked), help=blocked or None,
+    d.button("Apply", key="plan.preset.go", icon=":material/tune:", width="stretch", disabled=bool(blocked) or who.looks_on(), help=blocked or None,
              on_click=lambda: desks.attempt(desk, _preset, desk, known))  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def shortfall(desk: Desk, known: Knowledge, look: Outlook) -> None:
         nearest = nearest_target(name, look)
         if nearest is not None:
             label = milliseconds(nearest) if name == "latency_ms" else percent(nearest)
-            st.button(f"Solve for {TARGETS[name]} at {label} instead", key="plan.nearest", icon=":material/near_me:",
+            st.button(f"Solve for {TARGETS[name]} at {label} instead", key="plan.nearest", disabled=who.looks_on(), icon=":material/near_me:",
                       on_click=lambda: desks.attempt(desk, _solve_for, desk, known, {name: nearest}, draft.floor))  # fmt: skip
 
 
@@ -140,12 +140,12 @@ def rules(desk: Desk, known: Knowledge) -> None:
     def change() -> None:
         desks.attempt(desk, _choose, desk, known)
 
-    a.selectbox("Units are chosen by", names, key="plan.criterion", on_change=change, help=chrome.TERMS["criterion"],
+    a.selectbox("Units are chosen by", names, key="plan.criterion", on_change=change, disabled=who.looks_on(), help=chrome.TERMS["criterion"],
                 format_func=lambda name: CRITERIA[name].title if name in CRITERIA else name or NO_CRITERION)  # fmt: skip
-    b.selectbox("Multiples of", sorted({*MULTIPLES, draft.constraints.multiple}), key="plan.multiple", on_change=change,
+    b.selectbox("Multiples of", sorted({*MULTIPLES, draft.constraints.multiple}), key="plan.multiple", on_change=change, disabled=who.looks_on(),
                 help="Kept widths are rounded to a multiple of this, which many processors run faster.")  # fmt: skip
-    c.number_input("Keep at least", 1, 100_000, key="plan.minimum", on_change=change, help="Fewest units that any group keeps; more for single groups in the table.")
-    d.number_input("Cut at most, %", 0, 100, step=5, key="plan.most", on_change=change,
+    c.number_input("Keep at least", 1, 100_000, key="plan.minimum", on_change=change, disabled=who.looks_on(), help="Fewest units that any group keeps; more for single groups in the table.")
+    d.number_input("Cut at most, %", 0, 100, step=5, key="plan.most", on_change=change, disabled=who.looks_on(),
                    help="No group loses a larger share of its units than this, whoever asks for it.")  # fmt: skip
     if not scored:
         with st.container(horizontal=True, vertical_alignment="center"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import desk as desks
+from app import desk as desks, who as viewer
 from app import state
 from app.charts.ratios import Ratio, ratio_by_depth
 from app.desk import Desk
@@ -56,15 +56,15 @@ def selection_bar(desk: Desk) -> None:
     st.session_state["plan.ratio"] = round(mean)
     who = f"{plural(len(chosen), 'selected group')}" if chosen else f"all {plural(len(free), 'group')} that are not held"
     left, middle, right = st.columns([8, 3, 12], gap="medium", vertical_alignment="bottom")
-    left.slider(f"Ratio of {who}", 0, 100, key="plan.ratio", format="%d %%", on_change=lambda: _set(desk, chosen), disabled=not free,
+    left.slider(f"Ratio of {who}", 0, 100, key="plan.ratio", format="%d %%", on_change=lambda: _set(desk, chosen), disabled=not free or viewer.looks_on(),
                 help="It rests at their mean. A ratio given to a selection is held from then on: presets, the solver and this slider for all leave it alone.")  # fmt: skip
     middle.number_input("Factor, %", 0, 400, 90, 5, key="plan.factor", persist_state="session", help="*Scale* multiplies the ratios of the selection by this.")
     with right.container(horizontal=True, gap="xsmall"):
         none = not chosen
-        st.button("Scale", key="plan.scale", disabled=none, on_click=lambda: _scale(desk, chosen))
-        st.button("Hold", key="plan.hold", disabled=none, on_click=lambda: _hold(desk, chosen, True))
-        st.button("Release", key="plan.release", disabled=none, on_click=lambda: _hold(desk, chosen, False))
-        st.button("Reset", key="plan.reset", disabled=none, on_click=lambda: _reset(desk, chosen),
+        st.button("Scale", key="plan.scale", disabled=none or viewer.looks_on(), on_click=lambda: _scale(desk, chosen))
+        st.button("Hold", key="plan.hold", disabled=none or viewer.looks_on(), on_click=lambda: _hold(desk, chosen, True))
+        st.button("Release", key="plan.release", disabled=none or viewer.looks_on(), on_click=lambda: _hold(desk, chosen, False))
+        st.button("Reset", key="plan.reset", disabled=none or viewer.looks_on(), on_click=lambda: _reset(desk, chosen),
                   help="Nothing asked for and nothing held.")  # fmt: skip
         st.button("Clear", key="plan.clear", type="tertiary", disabled=none, on_click=lambda: desks.select(()), help="Select nothing.")
     if chosen:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import desk as desks
+from app import desk as desks, who
 from app import palette, state, typed
 from app.charts.ratios import Ratio
 from app.desk import Desk
@@ -36,7 +36,7 @@ def table(desk: Desk, known: Knowledge, lines: Sequence[Ratio]) -> None:
         chrome.note("No group is like that", "Clear the search or show all groups.", "search_off")
         return
     frame = framed(shown, desk.draft, desk.comb, known)
-    st.data_editor(frame, key=typed.key_for(desk.version, names), hide_index=True, disabled=[name for name in COLUMNS_LOCKED if name in frame],
+    st.data_editor(frame, key=typed.key_for(desk.version, names), hide_index=True, disabled=who.looks_on() or [name for name in COLUMNS_LOCKED if name in frame],
                    on_change=desks.attempt, args=(desk,), placeholder="",
                    height=chrome.table_height(len(frame), 18), column_config=columns(known), alt="Plan: requested and granted ratio of every group")  # fmt: skip
     st.caption("Type, or paste a column of percentages; Ctrl+D fills a marked range down. What is typed is held until you release it.")

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app import engine
+from app import engine, who
 from app.charts.ratios import Ratio
 from app.desk import Desk
 from app.numbers import DASH, count, milliseconds, percent, plural, points, three, times, when
@@ -101,7 +101,7 @@ def _unknown(desk: Desk, title: str, kind: str, label: str, text: str, blocked: 
             st.caption(f":material/hourglass_top: {how_far(active[0])}")
         elif kind == "profile":
             profiling(desk, label)
-        elif st.button(label, key=f"plan.{kind}", icon=":material/troubleshoot:", disabled=bool(blocked)):
+        elif st.button(label, key=f"plan.{kind}", icon=":material/troubleshoot:", disabled=bool(blocked) or who.looks_on()):
             submit(desk, kind, {})
 
 
@@ -109,7 +109,7 @@ def profiling(desk: Desk, label: str, batch: int = 32) -> None:
     """The batch size that latency is about, and the work that times every operator at it."""
     with st.popover(label, icon=":material/speed:", help="Half a minute of timed passes on this machine."):
         size = st.number_input("Batch size", 1, 4096, batch, key="plan.profile.batch", help="Images in one forward pass; what the network will be run at.")
-        if st.button("Profile", key="plan.profile", type="primary", disabled=bool(engine.active(desk.project, ("profile",)))):
+        if st.button("Profile", key="plan.profile", type="primary", disabled=bool(engine.active(desk.project, ("profile",))) or who.looks_on()):
             submit(desk, "profile", {"batch": int(size)})
 
 
@@ -135,7 +135,7 @@ def _footer(desk: Desk, known: Knowledge, outlook: Outlook, lines: Sequence[Rati
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         if known.latency is not None:
             profiling(desk, "Profile again", known.latency.table.batch)
-        if st.button("Measure again" if outlook.trial else "Measure", key="plan.measure", icon=":material/straighten:", disabled=busy or not cut,
+        if st.button("Measure again" if outlook.trial else "Measure", key="plan.measure", icon=":material/straighten:", disabled=busy or not cut or who.looks_on(),
                      help="Cuts this plan for real, makes batch-norm statistics anew and measures accuracy and latency beside the dense model. Nothing is trained."):  # fmt: skip
             batches = sorted({1, 32, outlook.batch})
             submit(desk, "trial", {"plan": json.loads(desk.plan().to_json()), "batches": batches})
