@@ -77,8 +77,8 @@ class Desk:
 
     @property
     def version(self) -> int:
-        """Rises where a change did not come from the table and the browser keeps edits on top of it: another table then
-        starts from the new values. Otherwise the same one goes on with them, and keeps its place and its cursor."""
+        """Rises with every change that did not come from the table: another one then starts from the new values. The same
+        one would not do even where the browser keeps nothing on top of it: having lost the focus, it misses a click."""
         number: int = st.session_state.get(VERSION, 0)
         return number
 
@@ -192,7 +192,7 @@ class Desk:
     def _show(self, branch: Branch, quietly: bool = False) -> None:
         mark = (self.project.id, self.model, branch.file, state.stamp(self.folder / f"{branch.file}.json"))
         st.session_state[OPEN] = (mark, branch)
-        if not quietly and typed.holding():
+        if not quietly:
             self.begin_table()
 
     def _read(self, file: str) -> Branch | None:
@@ -278,10 +278,9 @@ def selected(comb: state.Combed) -> list[str]:
 
 
 def select(names: Iterable[str]) -> None:
-    """These groups and no others. The table begins anew where its ticks may say otherwise."""
+    """These groups and no others. The table begins anew: its ticks may say otherwise."""
     st.session_state[SELECTED] = frozenset(names)
-    if typed.holding():
-        st.session_state[VERSION] = st.session_state.get(VERSION, 0) + 1
+    st.session_state[VERSION] = st.session_state.get(VERSION, 0) + 1
 
 
 def pick(ticks: Mapping[str, bool], comb: state.Combed) -> None:

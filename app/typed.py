@@ -71,12 +71,6 @@ def fresh() -> Iterator[tuple[Table, Cells, Cells]]:
             yield table, new, held
 
 
-def holding() -> bool:
-    """Whether the browser, as far as it has said, keeps edits on top of the values of the table that was drawn last."""
-    key, table = next(reversed(_tables().items()), ("", None))
-    return table is not None and bool(_held(key, table.names))
-
-
 def difference(held: Mapping[str, Mapping[str, Any]], taken: Mapping[str, Mapping[str, Any]]) -> Cells:
     """Those of the `held` cells that say something else than what was taken from them."""
     nothing: Mapping[str, Any] = {}

@@ -18,6 +18,7 @@ from app.widgets.plan_selection import brushed_chart, selection_bar
 from app.widgets.plan_table import table
 from app.widgets.plan_tiles import KINDS, tiles
 from app.widgets.plan_toolbar import toolbar
+from app.widgets.scripts import undo_in_order
 
 VIEWS = ("Groups", "Compare", "History", "Files")
 
@@ -60,4 +61,5 @@ def editor() -> None:
 
 
 editor()
+undo_in_order()
 chrome.onward("run")

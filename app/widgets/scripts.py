@@ -1,4 +1,4 @@
-"""What the browser does by itself: charts that can be saved, and a field that is ready to be typed into.
+"""What the browser does by itself: charts that can be saved, a field that is ready to be typed into, keys in order.
 
 One script on the page looks after all charts, wherever they are drawn: no chart costs a widget, and saving one costs no
 rerun. Scripts are served from the app's own address, as the content security policy asks for; Streamlit serves files of
@@ -15,7 +15,7 @@ from streamlit.components.v2.manifest_scanner import ComponentConfig, ComponentM
 
 APP = Path(__file__).resolve().parents[1]
 PACKAGE, ASSETS = "cpd", "assets"
-SAVING, FOCUS = "saving", "focus"  # in assets, with .js
+SAVING, FOCUS, ORDER = "saving", "focus", "order"  # in assets, with .js
 
 
 def chart_saving() -> None:
@@ -28,8 +28,13 @@ def focus() -> None:
     _script(FOCUS)
 
 
+def undo_in_order() -> None:
+    """Undo waits for an edit that the table is about to tell of. Draw it once on a page with a table to type into."""
+    _script(ORDER)
+
+
 def _script(name: str) -> None:
     known = get_bidi_component_manager()
     if known.get(f"{PACKAGE}.{name}") is None:
-        known.register_from_manifest(ComponentManifest(PACKAGE, "1", [ComponentConfig(each, ASSETS) for each in (SAVING, FOCUS)]), APP)
+        known.register_from_manifest(ComponentManifest(PACKAGE, "1", [ComponentConfig(each, ASSETS) for each in (SAVING, FOCUS, ORDER)]), APP)
     st.components.v2.component(f"{PACKAGE}.{name}", js=f"{name}.js")(key=f"script.{name}", height=0)

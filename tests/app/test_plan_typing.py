@@ -46,19 +46,6 @@ def test_edits_of_a_table_that_an_undo_has_replaced_do_not_come_again_and_new_on
     assert list(at.data_editor[0].value["requested"]) == [0, 0, 75, 0]
 
 
-def test_an_undo_leaves_the_table_in_its_place_once_the_browser_keeps_nothing_on_top_of_it(open_page, project, home):
-    made = project()
-    at = open_page("plan", project=made.id)
-    shown = table(at)
-    send(at, shown, {0: {"requested": 25.0}})
-    send(at, shown, {})
-    send(at, shown, {}, UNDO)
-    assert table(at) == shown
-    assert not any(at.data_editor[0].value["requested"])
-    send(at, shown, {0: {"requested": 25.0}})  # typed again, not remembered
-    assert saved(home, made).ratios[A] == 0.25
-
-
 def test_a_bulk_action_in_the_same_message_works_on_what_was_typed_before_it(open_page, project, home):
     made = project()
     at = open_page("plan", project=made.id, group=A)
