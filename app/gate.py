@@ -137,7 +137,7 @@ _PAGE = """<!doctype html>
 body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; background: var(--paper); color: var(--ink); font: 16px/1.5 "Source Sans 3", "Segoe UI", Helvetica, Arial, sans-serif; }}
 main {{ width: min(26rem, calc(100vw - 4rem)); padding: 2.5rem 2rem; border: 1px solid var(--line); border-radius: 12px; background: var(--card); text-align: center; box-sizing: border-box; }}
 h1 {{ margin: 1.25rem 0 .5rem; font-size: 1.5rem; font-weight: 650; }}
-p {{ margin: 0 0 1.75rem; color: var(--quiet); overflow-wrap: anywhere; }}
+p {{ margin: 0 0 1.75rem; color: var(--quiet); overflow-wrap: anywhere; text-wrap: balance; }}
 .go {{ display: inline-block; padding: .55rem 1.6rem; border-radius: 8px; background: var(--go); color: #FFFFFF; text-decoration: none; font-weight: 600; }}
 .go:focus-visible {{ outline: 3px solid var(--ink); outline-offset: 2px; }}
 </style></head><body><main>{logo}<h1>{title}</h1><p>{text}</p>{button}</main></body></html>

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import desk as desks, who
+from app import desk as desks
+from app import who
 from app.desk import Desk
 from app.draft import Draft
 from app.numbers import plural

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import streamlit as st
 
-from app import desk as desks, who
-from app import state
+from app import desk as desks
+from app import state, who
 from app.desk import Desk
 from app.numbers import milliseconds, percent
 from app.outlook import Knowledge, Outlook

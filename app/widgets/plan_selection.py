@@ -7,8 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-from app import desk as desks, who as viewer
+from app import desk as desks
 from app import state
+from app import who as viewer
 from app.charts.ratios import Ratio, ratio_by_depth
 from app.desk import Desk
 from app.numbers import plural

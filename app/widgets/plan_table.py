@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import desk as desks, who
-from app import palette, state, typed
+from app import desk as desks
+from app import palette, state, typed, who
 from app.charts.ratios import Ratio
 from app.desk import Desk
 from app.draft import Draft

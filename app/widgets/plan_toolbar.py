@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import desk as desks, who
+from app import desk as desks
+from app import who
 from app.desk import Desk
 
 

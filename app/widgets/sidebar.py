@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from html import escape
+
 import streamlit as st
 
 from app import engine, state, who
-from app.plain import plain
 from app.widgets import chrome
 from app.widgets.search import search_and_help
 from cpd import access
@@ -54,8 +55,8 @@ def signed_in() -> None:
         return
     icon, text = ROLES[person.role]
     with st.container(border=True):
-        st.markdown(f":material/{icon}: **{plain(person.name)}**")
-        st.caption(text)
+        st.html(f'<strong style="overflow-wrap: anywhere">{escape(person.name)}</strong>')  # markdown would make an address a link
+        st.caption(f":material/{icon}: {text}")
         shared = who.sharing()
         if shared is not None and shared.mode == "oidc":
             st.button("Sign out", icon=":material/logout:", key="sign.out", on_click=st.logout, type="tertiary")
