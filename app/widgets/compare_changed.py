@@ -62,7 +62,8 @@ def changed_view(each: Entry) -> None:
         if rows:
             frame = pd.DataFrame([{"Is": a, "Taken for": b, "Dense": before, "Pruned": after, "More": after - before} for a, b, before, after in rows])
             if since is not None:
-                frame["Since"] = [since.of_confusion(a, b) for a, b, _, _ in rows]
+                found = [since.of_confusion(a, b) for a, b, _, _ in rows]
+                frame["Since step"], frame["After cuts of"] = [step for step, _ in found], [cut for _, cut in found]
             st.dataframe(frame, hide_index=True, alt="Confusions that grew, largest first")
             st.caption(f"{what} of the class, before and after.")
         else:

@@ -36,22 +36,22 @@ class Changed:
     dense: IntArray
 
     def cut_before(self, step: int) -> str:
-        """ "after cuts of layer1.0.conv1 and 3 more"."""
+        """ "layer1.0.conv1 and 3 more": the groups that were cut since the evaluation before."""
         groups = window(self.events, self.history.steps, step).groups
         if not groups:
-            return "with no cut since the evaluation before"
-        return f"after cuts of {groups[0]}" + (f" and {len(groups) - 1} more" if groups[1:] else "")
+            return "none"
+        return groups[0] + (f" and {len(groups) - 1} more" if groups[1:] else "")
 
     def of_image(self, number: int) -> list[str]:
         """A line for the picture of an image; none where it is not of the sample, or not settled at the end."""
         found = self.since[self.history.numbers == number]
         return [f"since step {int(found[0]):,}"] if len(found) and found[0] >= 0 else []
 
-    def of_confusion(self, true: str, taken: str) -> str:
-        """When a confusion appeared, in words; "" where the sample does not show it."""
+    def of_confusion(self, true: str, taken: str) -> tuple[int | None, str]:
+        """The step since which there is a confusion, None where the sample does not show it; and what was cut before."""
         classes = list(self.answers.classes)
         step = self.history.confused_since(self.dense, self.answers.targets, classes.index(true), classes.index(taken))
-        return "" if step is None else f"step {step:,}, {self.cut_before(step)}"
+        return step, "" if step is None else self.cut_before(step)
 
     def table(self) -> pd.DataFrame:
         """One row an evaluation at which answers changed for good."""
@@ -86,7 +86,7 @@ def when_view(each: Entry, found: Changed) -> None:
         apart, lost = history.differing(found.dense, found.answers.targets)
         steps = history.steps.tolist()
         series = [
-            Series("another answer", steps, (apart / kept).tolist(), each.colour, markers=True),
+            Series("another answer", steps, (apart / kept).tolist(), palette.STUDENT, markers=True),
             Series("of these right before", steps, (lost / kept).tolist(), palette.CUT, dash="dot", markers=True),
         ]
         marks = [Mark(event.step, event.text, CUT) for event in found.events if event.kind == "cut"]

@@ -6,25 +6,28 @@ from html import escape
 
 import streamlit as st
 
-from app import engine, state, who
+from app import engine, state, steps, who
+from app.plain import plain
 from app.widgets import chrome
 from app.widgets.search import search_and_help
+from app.widgets.steps import progress_of
 from cpd import access
 from cpd.access import Role
 from cpd.errors import CpdError
+from cpd.runs.project import Project
 
 
 def sidebar(here: str) -> None:
     """Search and help; the open project with a link to a run that is under way; and, where the app is shared, who is in view."""
     with st.sidebar:
         search_and_help(here)
-        open_project()
+        open_project(here)
         if access.is_shared():
             signed_in()
 
 
-def open_project() -> None:
-    """Name, model and data, and a link to a run that is under way."""
+def open_project(here: str) -> None:
+    """Name, model and data, the run in view, what comes next, and a link to a run that is under way."""
     project = state.current_project()
     if project is None:
         st.caption("No project is open.")
@@ -32,6 +35,9 @@ def open_project() -> None:
     with st.container(border=True):
         st.markdown(f"**{project.name}**")
         st.caption(f"{project.model}  \n{project.data or 'no data'} · {project.device}")
+        if st.query_params.get(state.RUN):
+            st.caption(f":material/rocket_launch: {plain(st.query_params[state.RUN])}")
+        whats_next(project, here)
         try:
             busy = engine.active(project, ("distill", "train"))
         except CpdError:
@@ -39,6 +45,16 @@ def open_project() -> None:
         for run in busy[:1]:
             st.page_link(chrome.page_path("run"), label="A run is under way", icon=":material/progress_activity:",
                          query_params=chrome.address() | {state.RUN: run.id})  # fmt: skip
+
+
+def whats_next(project: Project, here: str) -> None:
+    """How far the job is, and the way to its next step where that is another screen."""
+    progress = progress_of(project)
+    ready, ahead = steps.done(progress), steps.following(progress)
+    st.caption(f"{sum(ready.values())} of {len(ready)} steps done" + (f" · next is {steps.TITLES[ahead]}, this screen" if ahead == here else ""))
+    if ahead != here:
+        st.page_link(chrome.page_path(ahead), label=f"Next: {steps.TITLES[ahead]}", icon=":material/arrow_circle_right:", query_params=chrome.address(),
+                     help=steps.PURPOSE[ahead])  # fmt: skip
 
 
 ROLES = {
