@@ -10,5 +10,5 @@ evaluate.py   one cut network's metric, on images that wait where it leaves the 
                 split.py finds the place, walk.py runs operators, frontier.py keeps the images there
 judge.py      the metric from as few images as say it well enough
 sample.py     which images
-timing.py     latency of all widths of a group, by turns with the dense network
+timing.py     latency of all widths of a group, by turns with the dense network; part.py finds what there is to time
 """
