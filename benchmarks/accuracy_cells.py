@@ -44,9 +44,11 @@ METHODS = {
     "ours": Method("CPD Studio", "plan", taught=True, meanwhile=True, rival=False),
 }
 
-# What pruning while training asks for beside the settings that all share; ours is what a run does by itself.
-OURS: dict[str, Any] = {}
-RELEASED: dict[str, Any] = {"schedule": "reference", "criterion": "reference"}
+# What pruning while training asks for beside the settings that all share. The share of the steps in which the network
+# shrinks was chosen on held-out training images: at 3x and 4.3x a quarter was 0.2 and 0.9 points better than the half
+# that runs have by themselves.
+OURS: dict[str, Any] = {"cut_share": 0.25}
+RELEASED: dict[str, Any] = {"cut_share": 0.25, "schedule": "reference", "criterion": "reference"}
 
 
 @dataclass(frozen=True)
