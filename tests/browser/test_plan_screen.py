@@ -54,9 +54,9 @@ def page(chromium: Browser, folder: Path, server: Server) -> Iterator[Page]:
 def shown(page: Page, address: str) -> None:
     page.goto(address)
     expect(page.get_by_test_id("data-grid-canvas").first).to_be_visible(timeout=2 * SLOW)
-    expect(page.locator("[data-testid=stPlotlyChart] .nsewdrag")).to_be_attached()
+    expect(page.locator("[data-testid=stPlotlyChart] .nsewdrag")).to_be_attached(timeout=SLOW)
     settled(page)
-    expect(page.get_by_test_id("stException")).to_have_count(0)
+    expect(page.get_by_test_id("stException")).to_have_count(0, timeout=SLOW)
 
 
 def settled(page: Page) -> None:
@@ -156,7 +156,7 @@ def test_a_plan_of_150_groups_is_edited_by_hand_and_found_again(page: Page, fold
     page.keyboard.press("Escape")
     page.get_by_label("Find groups").fill("stage1")
     page.wait_for_url("**find=stage1**")
-    expect(page.get_by_test_id("glide-cell-1-0")).to_have_text("stage1.conv0")
+    expect(page.get_by_test_id("glide-cell-1-0")).to_have_text("stage1.conv0", timeout=SLOW)
     SHOTS.mkdir(exist_ok=True)
     page.screenshot(path=SHOTS / "plan-150.png")
     address = page.url
@@ -165,9 +165,9 @@ def test_a_plan_of_150_groups_is_edited_by_hand_and_found_again(page: Page, fold
     server.kill()
     server.start()
     shown(page, address)
-    expect(page.get_by_test_id("glide-cell-1-0")).to_have_text("stage1.conv0")
+    expect(page.get_by_test_id("glide-cell-1-0")).to_have_text("stage1.conv0", timeout=SLOW)
     assert page.get_by_label("Find groups").input_value() == "stage1"
-    expect(page.get_by_role("combobox", name="Branch")).to_have_value("bolder")
+    expect(page.get_by_role("combobox", name="Branch")).to_have_value("bolder", timeout=SLOW)
     settled(page)
     page.keyboard.press("Control+z")
     until(lambda: asked(folder) == [40, 30, 0, 0, 0, 0], "the history is lost with the app")
@@ -205,4 +205,4 @@ def test_ctrl_z_pressed_while_an_edit_is_being_drawn_takes_back_that_edit_and_no
     until(lambda: asked(folder) == kept, "the paste is not taken back")
     settled(page)
     assert asked(folder) == kept
-    expect(page.get_by_test_id(f"glide-cell-{ASKED}-0")).to_have_text("40")
+    expect(page.get_by_test_id(f"glide-cell-{ASKED}-0")).to_have_text("40", timeout=SLOW)
