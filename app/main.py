@@ -35,8 +35,8 @@ try:
     access.require_look()
     if not state.is_presenting():
         sidebar(page.url_path or "start")
-    with st.container() if state.is_presenting() else st.sidebar:
-        chart_saving()
+        with st.sidebar:
+            chart_saving()
     page.run()
 except CpdError as error:  # a full disk, a damaged file: said where the page would have been
     st.error(str(error), icon=":material/error:")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
 import streamlit as st
@@ -15,6 +16,9 @@ from cpd import access
 from cpd.access import Role
 from cpd.errors import CpdError
 from cpd.runs.project import Project
+from cpd.runs.store import Run
+
+KINDS = ("distill", "train")  # what one waits for
 
 
 def sidebar(here: str) -> None:
@@ -37,19 +41,20 @@ def open_project(here: str) -> None:
         st.caption(f"{project.model}  \n{project.data or 'no data'} · {project.device}")
         if st.query_params.get(state.RUN):
             st.caption(f":material/rocket_launch: {plain(st.query_params[state.RUN])}")
-        whats_next(project, here)
         try:
-            busy = engine.active(project, ("distill", "train"))
+            runs = engine.runs(project, KINDS)
+            busy = engine.active(project, KINDS) if any(not run.is_over for run in runs) else []
         except CpdError:
-            busy = []
+            runs = busy = []
+        whats_next(project, here, runs)
         for run in busy[:1]:
             st.page_link(chrome.page_path("run"), label="A run is under way", icon=":material/progress_activity:",
                          query_params=chrome.address() | {state.RUN: run.id})  # fmt: skip
 
 
-def whats_next(project: Project, here: str) -> None:
+def whats_next(project: Project, here: str, runs: Sequence[Run]) -> None:
     """How far the job is, and the way to its next step where that is another screen."""
-    progress = progress_of(project)
+    progress = progress_of(project, runs)
     ready, ahead = steps.done(progress), steps.following(progress)
     st.caption(f"{sum(ready.values())} of {len(ready)} steps done" + (f" · next is {steps.TITLES[ahead]}, this screen" if ahead == here else ""))
     if ahead != here:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import streamlit as st
 
 from app import engine, state
@@ -9,13 +11,15 @@ from app.steps import ICONS, JOB, PURPOSE, TITLES, Progress, done, following
 from app.widgets import chrome
 from cpd.errors import CpdError
 from cpd.runs.project import Project
+from cpd.runs.store import Run
 
 
-def progress_of(project: Project) -> Progress:
-    """What the project's folder and runs show."""
+def progress_of(project: Project, runs: Sequence[Run] | None = None) -> Progress:
+    """What the project's folder and runs show; `runs` where they have been read already."""
     home = state.folder(project)
     try:
-        finished = any(run.state == "finished" for run in engine.runs(project, ("distill",)))
+        known = engine.runs(project, ("distill",)) if runs is None else runs
+        finished = any(run.state == "finished" and run.kind == "distill" for run in known)
     except CpdError:
         finished = False
     return Progress(

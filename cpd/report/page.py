@@ -51,7 +51,9 @@ _SCRIPT = """
 const draw = node => { if (node.dataset.drawn) return; node.dataset.drawn = 1;
   const figure = JSON.parse(node.querySelector('script').textContent);
   node.querySelector('script').remove();
-  Plotly.newPlot(node, figure.data, {...figure.layout, autosize: true}, {displayModeBar: false, responsive: true}); };
+  const save = format => ({name: format, title: 'Save as ' + format.toUpperCase(), icon: format === 'png' ? Plotly.Icons.camera : Plotly.Icons.disk,
+    click: plot => Plotly.downloadImage(plot, {format, scale: format === 'png' ? 3 : 1, filename: (node.getAttribute('aria-label') || 'chart').toLowerCase().replace(/[^a-z0-9]+/g, '-').slice(0, 60)})});
+  Plotly.newPlot(node, figure.data, {...figure.layout, autosize: true, modebar: {bgcolor: 'rgba(0,0,0,0)', color: '#9A9CA8', activecolor: '#1C1D26'}}, {displayModeBar: 'hover', displaylogo: false, modeBarButtons: [[save('png'), save('svg')]], responsive: true}); };
 const all = [...document.querySelectorAll('.chart')];
 if ('IntersectionObserver' in window) {
   const seen = new IntersectionObserver(rows => rows.forEach(row => { if (row.isIntersecting) { seen.unobserve(row.target); draw(row.target); } }), {rootMargin: '600px'});
