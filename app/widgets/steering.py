@@ -119,8 +119,8 @@ def ask(action: Callable[[str], object], run_id: str) -> None:
 def summary(run: store.Run) -> str:
     """What the run aims at and how long it took."""
     target = run.spec.options.get("target")
-    names = {"macs": "MACs", "params": "parameters"}
-    aim = " and ".join(f"{percent(share, 0)} of the {names.get(name, name)}" for name, share in target.items()) if target else "the plan"
+    names = {"macs": "of the MACs", "params": "of the parameters", "latency": "of the latency, measured"}
+    aim = " and ".join(f"{share:g} ms a pass, measured" if name == "latency_ms" else f"{percent(share, 0)} {names.get(name, f'of the {name}')}" for name, share in target.items()) if target else "the plan"
     took = f" · took {duration(max(0.0, run.finished - run.started))}" if run.is_over and run.started and run.finished else ""
     begin = run.spec.options.get("begin")
     since = f" · from step {begin['step']:,} of {begin['run']}" if begin else ""

@@ -127,13 +127,13 @@ def whole(text: str, option: str) -> tuple[str, int]:
     return name, int(number)
 
 
-def targets(texts: Iterable[str]) -> dict[str, float]:
-    """`--target macs=0.25`; checked at once, so that a slip costs no minute of scoring."""
-    from cpd.prune.solve import check_target
+def targets(texts: Iterable[str], run: bool = False) -> dict[str, float]:
+    """`--target macs=0.25` of a plan or of a run; checked at once, so that a slip costs no minute of scoring."""
+    from cpd.prune.solve import RUN_TARGETS, TARGETS, check_target
 
     found = dict(share(text, "--target") for text in texts)
     if found:
-        check_target(found)
+        check_target(found, RUN_TARGETS if run else TARGETS)
     return found
 
 

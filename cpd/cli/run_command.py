@@ -22,7 +22,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     goal = parser.add_mutually_exclusive_group(required=True)
     goal.add_argument("--plan", metavar="F", help="what to remove, from `python -m cpd plan`")
     goal.add_argument(
-        "--target", metavar="T", help="macs=0.25 or params=0.4: the share that stays; what goes is decided on the way"
+        "--target",
+        metavar="T",
+        help="macs=0.25 or params=0.4, the share that stays; latency=0.5, a share of the dense model's, or latency_ms=3, "
+        "measured at batch 1 before every cut; what goes is decided on the way",
     )
     parser.add_argument(
         "--out", metavar="DIR", required=True, help="folder of the run: checkpoints, log, the pruned model"
@@ -40,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    target = options.targets([arguments.target]) if arguments.target else None
+    target = options.targets([arguments.target], run=True) if arguments.target else None
     plan = json.loads(Plan.load(Path(arguments.plan)).to_json()) if arguments.plan else None
     if plan is not None and all(len(row["keep"]) == row["width"] for row in plan["groups"]):
         raise PlanError(f"{arguments.plan}: keeps every unit; there is nothing to prune.")

@@ -71,7 +71,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         goal.add_argument(
             "--plan", metavar="F", help="other ratios: a plan from `python -m cpd plan` or the Plan screen"
         )
-        goal.add_argument("--target", metavar="T", help="macs=0.4 or params=0.4: the share that stays")
+        goal.add_argument("--target", metavar="T", help="macs=0.4, params=0.4, latency=0.5 or latency_ms=3")
         command.add_argument(
             "--set", metavar="NAME=VALUE", dest="changes", action="append", default=[], help="another setting; repeat"
         )
@@ -212,7 +212,7 @@ def _changes(arguments: argparse.Namespace) -> dict[str, Any]:
             raise RunError(f"--set {text}: give NAME=VALUE, where NAME is one of {', '.join(known)}.")
         changes[name] = _value(value)
     if arguments.target:
-        changes["target"] = options.targets([arguments.target])
+        changes["target"] = options.targets([arguments.target], run=True)
     if arguments.plan:
         changes["plan"] = json.loads(Plan.load(Path(arguments.plan)).to_json())
     return changes

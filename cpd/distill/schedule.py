@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from cpd.comb.record import CombRecord
+from cpd.distill.pace import Pace
 from cpd.distill.reference import reference_cuts
 from cpd.errors import PlanError
 from cpd.prune.cost import CostModel
 from cpd.prune.order import Cut, Kept, downwards, towards
 from cpd.prune.plan import Constraints, GroupPlan, Plan, Scores, keep_top
-from cpd.prune.solve import SHARES, check_target
+from cpd.prune.solve import LATENCIES, RUN_TARGETS, check_target
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Schedule:
 
     Args:
         plan: units to keep at the end; or
-        target: e.g. {"macs": 0.25}, reached by the scores that each cut is given.
+        target: e.g. {"macs": 0.25}, reached by the scores that each cut is given; a latency such as {"latency": 0.5} needs
+            a measurement before every cut, see `pace`.
         events: cuts in all.
         constraints: of a target's widths; a plan brings what it needs.
         cost: share of the dense cost that the network has before the first cut.
@@ -86,7 +88,11 @@ class Schedule:
         self.model = CostModel(record)
         self.events = max(1, events)
         self.target = dict(target) if target else {}
-        self.quantity, self.share = check_target(target, SHARES) if target else ("macs", self._share_of_plan())
+        self.quantity, self.share = check_target(target, RUN_TARGETS) if target else ("macs", self._share_of_plan())
+        self.pace: Pace | None = None
+        if self.quantity in LATENCIES:
+            self.pace = Pace(self.quantity, self.share, self.events)
+            self.quantity, self.share = "macs", 0.0
         self.cost = cost
         if keep is not None and self.done(dict(keep)):
             raise PlanError(
@@ -100,17 +106,22 @@ class Schedule:
 
     def goal(self, event: int) -> float:
         """Share of the dense cost after cut number `event`, counted from 1."""
+        if self.pace is not None:
+            return self.pace.goal(event)
         if self.share >= self.cost:
             return self.share
         return float(self.cost * (self.share / self.cost) ** (min(event, self.events) / self.events))
 
-    @property
-    def stride(self) -> float:
+    def stride(self, event: int) -> float:
         """Factor of the cost from one cut to the next."""
+        if self.pace is not None:
+            return float((self.pace.goal(event) / self.pace.macs) ** 0.5)  # an undone cut is halved: one stride of two
         return float(min(1.0, self.share / self.cost) ** (1 / self.events))
 
     def done(self, keep: Kept) -> bool:
         """Whether nothing is left to cut."""
+        if self.pace is not None:
+            return self.pace.settled(self.reached(keep))
         return keep == self.plan.keep if self.plan is not None else self.reached(keep) <= self.share + 1e-12
 
     def reached(self, keep: Kept) -> float:
@@ -157,7 +168,9 @@ class Schedule:
         )
         reached = self.reached(keep)
         shortfall = ""
-        if self.target and reached > self.share + 1e-9:
+        if self.pace is not None:
+            shortfall = self.pace.shortfall(reached, because)
+        elif self.target and reached > self.share + 1e-9:
             locked = sum(not g.prunable for g in self.record.groups)
             shortfall = (
                 f"{self.quantity} stops at {reached:.1%} of the dense model, {reached - self.share:.1%} above the target: "

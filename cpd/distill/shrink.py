@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
 from cpd.distill.backoff import BackOff
 from cpd.distill.engine import Engine
@@ -15,6 +16,7 @@ from cpd.distill.recorder import Recorder
 from cpd.distill.schedule import Schedule, changes
 from cpd.distill.settings import TrainSettings
 from cpd.distill.state import fill_student, student_state
+from cpd.distill.stopwatch import time_beside
 from cpd.distill.student import Student
 from cpd.importance.accumulate import Accumulator
 from cpd.importance.registry import CRITERIA
@@ -25,6 +27,7 @@ from cpd.tasks.task import Task
 if TYPE_CHECKING:
     from cpd.comb.comb import Comb
 
+_LOOK_S, _SURE_S = 0.3, 1.0  # seconds that are timed at every chance, and again where that would end the cutting
 _PLACES = 8  # cuts of a run before which the student is kept as a place to go back to
 
 
@@ -51,7 +54,10 @@ class Shrink:
         plan: Plan | None,
         target: Mapping[str, float] | None,
         total: int,
+        inputs: tuple[Tensor, ...] = (),
     ) -> None:
+        self.inputs = inputs
+        self._dense: nn.Module | None = None  # on the run's device, to time the student beside
         self.comb, self.task, self.settings, self.engine, self.recorder = comb, task, settings, engine, recorder
         self.model, self.total = model, total
         self._given = (plan, target)
@@ -90,7 +96,8 @@ class Shrink:
             reference=s.schedule == "reference",
             single=s.interval > 0,
         )
-        self.chances = tuple(planned + (s.extra_chances(planned, self.total) if self.back_off else []))
+        more = self.back_off is not None or self.schedule.pace is not None
+        self.chances = tuple(planned + (s.extra_chances(planned, self.total) if more else []))
         self._places = set(planned[:: -(-len(planned) // _PLACES)])
 
     def rank(self) -> None:
@@ -123,7 +130,7 @@ class Shrink:
         """Whether the student may be cut now, and whether its last cut was just taken back."""
         event = self._event(step)
         if self.back_off is None or self._probe is None:
-            return True, False
+            return self.schedule.pace is None or not self.schedule.done(student.keep), False
         if self._trial is None and self.schedule.done(student.keep):
             return False, False
         name = self.task.metric_name
@@ -150,6 +157,26 @@ class Shrink:
         # The last chance only judges: a cut would have none after it.
         return event < len(self.chances) and not self.schedule.done(student.keep), trial is not None and outside
 
+    def time(self, student: Student, step: int) -> bool:
+        """Where the target is a latency, measure it: the next cut goes by that. Whether it was measured: then a checkpoint
+        has to hold it before anything follows from it, or a run that is killed would cut otherwise."""
+        pace = self.schedule.pace
+        if pace is None:
+            return False
+        if self._dense is None:
+            self._dense = copy.deepcopy(self.model).eval().to(self.engine.device)
+            self.engine.lay_out(self._dense)
+        macs = self.schedule.reached(student.keep)
+        for seconds in (_LOOK_S, _SURE_S):
+            found = time_beside(student.handed_over, self._dense, self.inputs, self.engine.device, seconds)
+            pace.note(found, macs)
+            if not pace.met:
+                break
+        self.recorder.log(step, {"latency/share": pace.share})
+        if pace.met or self._event(step) == len(self.chances):
+            self.recorder.event(step, "note", pace.words(), share=pace.share, met=pace.met)
+        return True
+
     def is_place(self, step: int) -> bool:
         """Whether the student before the cut of this step is worth keeping."""
         return step in self._places
@@ -157,6 +184,8 @@ class Shrink:
     def cut(self, student: Student, step: int) -> None:
         """What the schedule takes now, and an event for every group that loses units."""
         event = self._event(step)
+        if self.schedule.pace is not None and (self.schedule.done(student.keep) or event == len(self.chances)):
+            return  # it is fast enough, or nobody would see whether this cut made it so
         before, scores = dict(student.keep), self._current_scores()
         after = self._after(event, before, scores)
         lost = changes(before, after)
@@ -188,7 +217,7 @@ class Shrink:
     def _after(self, event: int, before: dict[str, tuple[int, ...]], scores: Scores) -> dict[str, tuple[int, ...]]:
         if self.back_off is None:
             return self.schedule.after(event, before, scores)
-        goal = self.back_off.goal(self.schedule.goal(event), self.schedule.reached(before), self.schedule.stride)
+        goal = self.back_off.goal(self.schedule.goal(event), self.schedule.reached(before), self.schedule.stride(event))
         return self.schedule.after(event, before, scores, goal, self.back_off.resting(event))
 
     def _take_back(self, student: Student, trial: Mapping[str, Any]) -> None:
@@ -214,6 +243,7 @@ class Shrink:
     def state(self) -> dict[str, Any]:
         return {
             "began": self.began,
+            "pace": self.schedule.pace.state() if self.schedule.pace is not None else None,
             "scores": self.scores,
             "totals": self.totals.state() if self.totals is not None else None,
             "teacher": self._teacher,
@@ -229,6 +259,8 @@ class Shrink:
         self.scores, self._teacher, self._trial = dict(state["scores"]), state["teacher"], state["trial"]
         scored = state["scored"]
         self._scored = None if scored is None else {name: np.asarray(values) for name, values in scored.items()}
+        if self.schedule.pace is not None and state.get("pace") is not None:
+            self.schedule.pace.load(state["pace"])
         if self.back_off is not None and state["back_off"] is not None:
             self.back_off.load(state["back_off"])
         self.follow(student, step - pending)

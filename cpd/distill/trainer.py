@@ -91,7 +91,8 @@ def train(
         inputs: example inputs, for latency.
         comb: of `model`; needed for pruning.
         plan: units to keep at the end.
-        target: e.g. {"macs": 0.25}; what goes is decided on the way, by `settings.criterion` on the student.
+        target: e.g. {"macs": 0.25}, or a latency, {"latency": 0.5} of the dense model's, which is measured before every cut;
+            what goes is decided on the way, by `settings.criterion` on the student.
         teacher: what to distil from; the dense `model` itself where it is pruned and no other is named. Without plan
             and target, `model` is distilled from it as it is.
         begin: step of a checkpoint of another run that the recorder was given to go on from; plan, target and settings
@@ -131,7 +132,7 @@ class _Run:
         if plan is not None or target is not None:
             if comb is None:
                 raise PlanError("pruning needs the comb of the model; comb it first.")
-            self.shrink = Shrink(model, comb, task, settings, self.engine, recorder, plan, target, self.total)
+            self.shrink = Shrink(model, comb, task, settings, self.engine, recorder, plan, target, self.total, inputs)
         self.watch = Watch(task, inputs, self.engine.device, comb.record if comb is not None and self.shrink else None)
         teaches = teacher if teacher is not None else model if self.shrink else None
         self.teacher = None
@@ -287,12 +288,13 @@ class _Run:
             self._adopt()
             self.recorder.log(self.step, self.watch.size(self.student.keep))
         if may:
-            if self.shrink.is_place(self.step):
+            timed = self.shrink.time(self.student, self.step)
+            if timed or self.shrink.is_place(self.step):
                 share = self.watch.size(self.student.keep)
-                note = {"macs": share["cost/macs"], "params": share["cost/params"]}
-                self.pending = True
                 metric = self.last if math.isfinite(self.last) else None  # not evaluated yet
-                self._save({**note, "metric": metric, "name": self.task.metric_name})
+                note = {"macs": share["cost/macs"], "params": share["cost/params"], "metric": metric}
+                self.pending = True
+                self._save({**note, "name": self.task.metric_name} if self.shrink.is_place(self.step) else None)
             self._cut()
 
     def _cut(self) -> None:

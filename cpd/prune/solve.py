@@ -22,6 +22,8 @@ from cpd.prune.quantity import Milliseconds, Quantity, Share
 
 SHARES = ("macs", "params")
 TARGETS = (*SHARES, "latency_ms")
+LATENCIES = ("latency", "latency_ms")  # measured while a run goes on: a share of the dense model's, or milliseconds
+RUN_TARGETS = (*SHARES, *LATENCIES)
 
 
 def check_target(target: Mapping[str, float], known: Sequence[str] = TARGETS) -> tuple[str, float]:
@@ -32,11 +34,13 @@ def check_target(target: Mapping[str, float], known: Sequence[str] = TARGETS) ->
     """
     if len(target) != 1 or next(iter(target)) not in known:
         extra = "; solve a plan for it first" if set(target) & set(TARGETS) - set(known) else ""
+        extra = "; a run can be told so, a plan cannot" if "latency" in set(target) - set(known) else extra
         raise PlanError(f"target {dict(target)}: name one of {', '.join(known)}, e.g. macs=0.25 for a quarter{extra}.")
     name, value = next(iter(target.items()))
-    if name in SHARES and not 0 < value <= 1:
+    shares = (*SHARES, "latency")
+    if name in shares and not 0 < value <= 1:
         raise PlanError(f"target {name}={value:g} is outside 0..1: give the share of the dense model that stays.")
-    if name not in SHARES and not 0 < value < float("inf"):
+    if name not in shares and not 0 < value < float("inf"):
         raise PlanError(f"target {name}={value:g}: give milliseconds above 0.")
     return name, float(value)
 
