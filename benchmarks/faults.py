@@ -12,7 +12,8 @@ must be there, whole.
 
 Bars: 0 lost and 0 duplicated steps, all weights bit-equal, 0 unreadable checkpoints. The whole campaign is 500 kills over
 100 runs and 200 aimed ones, in ten pieces, each in a workspace of its own; with `--ledger F` every piece that is done is
-written down, and the same command goes on with the next one.
+written down, and the same command goes on with the next one; `--minutes` ends a piece early: runs that have not begun
+leave the queue and do not count, those that have go on to their end.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,9 @@ class Tally:
         load = max(self.load, other.load)
         rest = {name: getattr(self, name) + getattr(other, name) for name in vars(self) if name != "load"}
         return Tally(**rest, load=load)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {name: dict(value) if isinstance(value, Counter) else value for name, value in vars(self).items()}
 
     @staticmethod
     def of(row: Mapping[str, Any]) -> Tally:
@@ -219,7 +223,21 @@ def hand_on(dice: random.Random, chases: Mapping[str, Chase], at_large: Sequence
         chases[run].blows.clear()
 
 
-def campaign(folder: Path, kills: int, runs: int, seeds: int, seed: int, parallel: int, say: Say) -> Tally:
+def leave(root: Path, store: Any, names: dict[str, int], chases: Mapping[str, Chase]) -> None:
+    """No more kills, and no more runs than those that have begun."""
+    from cpd.runs import control
+
+    for chase in chases.values():
+        chase.blows.clear()
+    for run in list(names):
+        if not store.run(run).launched:
+            control.stop(root, run)
+            del names[run]
+
+
+def campaign(
+    folder: Path, kills: int, runs: int, seeds: int, seed: int, parallel: int, until: float, say: Say
+) -> Tally:
     """`kills` kills over `runs` runs; when the kills are done, the runs are left to end."""
     from cpd.runs import control
     from cpd.runs.lock import is_held
@@ -236,7 +254,7 @@ def campaign(folder: Path, kills: int, runs: int, seeds: int, seed: int, paralle
     root = open_workspace()
     rules = {"parallel": parallel, "backoff_s": 0.0, "poll_s": 0.1, "max_attempts": 1_000_000}
     (root / "policy.json").write_text(json.dumps(rules))
-    dice, tally, store, app = random.Random(seed), Tally(runs=runs), Store(root / "runs.db"), App(root)
+    dice, tally, store, app = random.Random(seed), Tally(), Store(root / "runs.db"), App(root)
     names = {control.submit(root, spec(number % seeds)): number % seeds for number in range(runs)}
     hands = deal(dice, list(names), kills)
     chases = {run: Chase(blows, run_folder(root, run) / "lock", life_s) for run, blows in hands.items()}
@@ -246,6 +264,9 @@ def campaign(folder: Path, kills: int, runs: int, seeds: int, seed: int, paralle
         while at_large:
             time.sleep(0.02)
             now = time.monotonic()
+            if now > until:
+                until = float("inf")
+                leave(root, store, names, chases)
             if now - looked > 0.5:
                 looked = now
                 ensure(root)  # what any page of the app does
@@ -253,7 +274,7 @@ def campaign(folder: Path, kills: int, runs: int, seeds: int, seed: int, paralle
                 hand_on(dice, chases, at_large)
             if now - spoken > 30:
                 spoken = now
-                say(f"{tally.kills.total()} of {kills} kills, {runs - len(at_large)} of {runs} runs over")
+                say(f"{tally.kills.total()} of {kills} kills, {len(names) - len(at_large)} of {len(names)} runs over")
             for row in (store.run(run) for run in at_large if is_held(chases[run].lock)):
                 blow = chases[row.id].due(row)
                 if blow is None:
@@ -271,7 +292,8 @@ def campaign(folder: Path, kills: int, runs: int, seeds: int, seed: int, paralle
         app.kill()
         for lock in (root / "supervisor.lock", *root.glob("runs/*/lock")):
             kill(lock)
-    say(f"all {runs} runs are over after {time.monotonic() - start:.0f} s")
+    say(f"all {len(names)} runs are over after {time.monotonic() - start:.0f} s")
+    tally.runs = len(names)
     for run, number in names.items():
         compare(store, run, run_folder(root, run), truth[number], tally)
     store.close()
@@ -340,13 +362,13 @@ def aimed(folder: Path, kills: int, seed: int) -> Counter[str]:
     return found
 
 
-def piece(number: int, runs: int, kills: int, torn: int, parallel: int, say: Say) -> Tally:
+def piece(number: int, runs: int, kills: int, torn: int, parallel: int, until: float, say: Say) -> Tally:
     """One piece of the campaign, from nothing to its tally."""
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as place:
         found = aimed(Path(place) / "checkpoints", torn, number + 1) if torn else Counter[str]()
         say(f"{torn} aimed kills are done")
-        tally = campaign(Path(place), kills, runs, 1 if runs < 4 else 4, number, parallel, say)
+        tally = campaign(Path(place), kills, runs, 1 if runs < 4 else 4, number, parallel, until, say)
     tally.aimed, tally.seconds, tally.load = found, time.monotonic() - start, round(os.getloadavg()[0], 1)
     return tally
 
@@ -357,6 +379,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=0, help="runs that they hit (default 100, quick 2)")
     parser.add_argument("--aimed", type=int, default=-1, help="at the writing of checkpoints (default 200, quick 60)")
     parser.add_argument("--parallel", type=int, default=2, help="runs at one time (default 2)")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin no run after so long")
     parser.add_argument("--ledger", type=Path, metavar="F", help="pieces that are done; the same command goes on")
     arguments = parser.parse_args()
     arguments.threads = arguments.threads or 1
@@ -373,15 +396,16 @@ def main() -> int:
     ledger = arguments.ledger
     pieces = [Tally.of(row) for row in json.loads(ledger.read_text())] if ledger and ledger.exists() else []
     total = sum(pieces, Tally())
-    while total.runs < runs:
+    until = start + 60 * arguments.minutes
+    while total.runs < runs and time.monotonic() < until:
         left = runs - total.runs
         share = min(PIECE, left) / left
         some = round((kills - total.kills.total()) * share), round((torn - total.aimed["kills"]) * share)
         say(f"piece {len(pieces) + 1}: {min(PIECE, left)} runs, {some[0]} kills, {some[1]} aimed")
-        pieces.append(piece(len(pieces), min(PIECE, left), *some, arguments.parallel, say))
+        pieces.append(piece(len(pieces), min(PIECE, left), *some, arguments.parallel, until, say))
         total = sum(pieces, Tally())
         if ledger:
-            ledger.write_text(json.dumps([asdict(row) for row in pieces], indent=1))
+            ledger.write_text(json.dumps([row.to_dict() for row in pieces], indent=1))
     return report(arguments, total)
 
 
@@ -405,7 +429,7 @@ def report(arguments: Any, total: Tally) -> int:
         f"{kills} kills over {runs} runs: {total.lost} values lost, {total.doubled} doubled, {runs - len(total.failed)} of {runs} "
         f"end with the same weights to the last bit; {total.aimed['kills']} kills at checkpoints: {total.aimed['unreadable']} unreadable."
     )
-    return bench.end(arguments, {"tally": asdict(total)}, figure, holds)
+    return bench.end(arguments, {"tally": total.to_dict()}, figure, holds)
 
 
 if __name__ == "__main__":
