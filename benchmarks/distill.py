@@ -131,7 +131,7 @@ def main() -> int:
     from cpd.tasks import load_task
     from cpd.tasks.demos import DEMOS
 
-    rounds, steps = (2, 16) if arguments.quick else (9, 120)
+    rounds, steps = (2, 16) if arguments.quick else (12, 90)
     demo = DEMOS[0]
     model, inputs = cpd.load_model(demo.model, demo.weights, dict(demo.settings))
     task = load_task(demo.data, inputs, demo.model)
@@ -149,20 +149,21 @@ def main() -> int:
         "teacher's answers kept": [],
     }
     apart = 0.0
+
+    def both(name: str, number: int, how: Any, student: Any, **more: Any) -> tuple[Any, Any]:
+        """One round of either loop; who goes first changes, since what else the machine does changes, too."""
+        turns = [lambda: ours(model, inputs, task, how, **more), lambda: plain(student, model, task, how)]
+        found = [turn() for turn in (turns if number % 2 == 0 else turns[::-1])]
+        (mine, clock), (theirs, losses) = found if number % 2 == 0 else found[::-1]
+        seconds[name].append((mine, theirs))
+        return clock, losses
+
     for number in range(rounds):
-        if number % 2:  # who goes first changes: what else the machine does, too
-            theirs, losses = plain(model, model, task, settings)
-            mine, clock = ours(model, inputs, task, settings, teacher=model)
-        else:
-            mine, clock = ours(model, inputs, task, settings, teacher=model)
-            theirs, losses = plain(model, model, task, settings)
+        clock, losses = both("dense student", number, settings, model, teacher=model)
         apart = max([apart, *(abs(clock.losses[s] - value) / value for s, value in losses.items())])
-        seconds["dense student"].append((mine, theirs))
-        mine, _ = ours(model, inputs, task, settings, comb=comb, plan=plan)
-        seconds["pruned student"].append((mine, plain(pruned, model, task, settings)[0]))
-    for _ in range(1 if arguments.quick else 3):
-        mine, _ = ours(model, inputs, task, still, comb=comb, plan=plan)
-        seconds["teacher's answers kept"].append((mine, plain(pruned, model, task, still)[0]))
+        both("pruned student", number, settings, pruned, comb=comb, plan=plan)
+    for number in range(1 if arguments.quick else 3):
+        both("teacher's answers kept", number, still, pruned, comb=comb, plan=plan)
 
     rows, ratios = [], {}
     for name, pairs in seconds.items():
