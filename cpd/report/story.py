@@ -264,6 +264,18 @@ def buys(run: FinishedRun) -> Step:
     )
     numbers.append(Number("work for an image", percent(macs, 0), f"of the original: {big(pruned.macs)} multiplications", "multiply-accumulates, counted from the operators",
                           "gain" if macs < 1 else "plain"))  # fmt: skip
+    for memory in pruned.memory[-1:]:
+        before = dense.memory_at(memory.batch)
+        if before:
+            numbers.append(
+                Number(
+                    f"memory while it works, {passes(memory.batch)}",
+                    size(memory.peak_bytes // 4),
+                    f"{percent(memory.peak_bytes / before, 0)} of the original",
+                    "weights, images and all in between at the fullest moment of a pass, every allocation recorded",
+                    "gain" if memory.peak_bytes < before else "plain",
+                )
+            )
     best = speed_up(run)
     headline = (
         f"{times(best[1])} as fast on this machine, {passes(best[0])}, and {percent(1 - parameters, 0)} smaller."

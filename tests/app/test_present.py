@@ -14,6 +14,10 @@ from app.plain import plain
 from app.widgets.handing import forms_table, mark, unsteady
 from cpd.export.result import FormParity, Handover
 from cpd.measure.measurement import Latency
+from cpd.report.appendix import appendix
+from cpd.report.story import tell
+from cpd.runs import control
+from cpd.runs.finished import read_finished
 from cpd.runs.store import Store
 from cpd.runs.workspace import database
 
@@ -156,3 +160,15 @@ def test_a_failed_hand_over_says_why_and_can_be_made_again(open_page, told, home
     assert not at.exception
     assert "out of disk: free 20 MB." in texts(at, "error")
     assert not at.button(key=f"handing.go.{RUN}").disabled
+
+
+def test_the_story_tells_the_memory_and_the_report_the_note(told, open_page, home):
+    """Weights at four bytes and 1,000 bytes an image, of 32 images: 32 kB and a quarter of the weights, about."""
+    control.annotate(home, RUN, "the gentle one")
+    at = open_page("present", project=told.id)
+    assert "memory while it works, 32 images at a time" in texts(at, "caption")
+    left, whole = (4 * synthetic.parameters_by_hand(widths) + 32_000 for widths in ((4, 8, 8, 16), (8, 16, 16, 32)))
+    assert f"{left / 1e3:.1f} kB" in texts(at, "title")
+    assert f"{round(100 * left / whole)}% of the original" in texts(at, "caption").replace(" %", "%")
+    rows = {row[0]: row[1] for table in appendix(tell(read_finished(home / "runs" / RUN))) if table.title == "Settings" for row in table.rows}
+    assert rows["note"] == "the gentle one"
