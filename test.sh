@@ -8,7 +8,7 @@ case "${1:-}" in
     -h|--help) say "usage: ./test.sh [pytest arguments]   lint, types and tests; without arguments all of them"; exit 0 ;;
 esac
 
-prepare test requirements.txt requirements-dev.txt requirements-oidc.txt || exit 1
+prepare test requirements.txt requirements-dev.txt requirements-oidc.txt requirements-cluster.txt || exit 1
 export PATH="$PWD/.venv/bin:$PATH" PYTHONDONTWRITEBYTECODE=1
 status=0
 

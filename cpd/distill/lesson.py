@@ -69,14 +69,14 @@ class Lesson:
         parts = self.settings.accumulate
         weights = {name: weight.at(step, self.total) for name, weight in self.terms.items()}
         known = [None] * parts if self.cache is None or numbers is None else self.cache(numbers).chunk(parts)
-        for number, (x, y, taught) in enumerate(zip(images.chunk(parts), targets.chunk(parts), known, strict=True)):
-            with self.engine.part(last=number == parts - 1):
-                losses = self._loss(x, y, taught)
-                loss = sum((w * losses[name] for name, w in weights.items()), start=x.new_zeros(()))
-                self.engine.backward(loss * (len(y) / len(targets)))
+        for x, y, taught in zip(images.chunk(parts), targets.chunk(parts), known, strict=True):
+            losses = self._loss(x, y, taught)
+            loss = sum((w * losses[name] for name, w in weights.items()), start=x.new_zeros(()))
+            self.engine.backward(loss * (len(y) / len(targets)))
             for name, value in losses.items():
                 meter.add(f"train/loss/{name}", value.detach() / parts)
             meter.add("train/loss", loss.detach() / parts)
+        self.engine.share_gradients()
         if totals is not None and CRITERIA[self.settings.criterion].needs_data and self.engine.sound():
             totals.add(scale=self.engine.gradient_scale())
         self.engine.step(self.settings.clip)

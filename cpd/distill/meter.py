@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -31,6 +31,10 @@ class Meter:
     def restart_clock(self) -> None:
         """After a pause that is not training: an evaluation, a checkpoint."""
         self._since = time.perf_counter()
+
+    def share(self, means: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]) -> None:
+        """Where several processes add: `means` over all of them. Before a check or a reading, so that all see the same."""
+        self._sums = means(self._sums)
 
     def check(self, step: int) -> None:
         """Raises Diverged: a loss since the last reading is not a number."""

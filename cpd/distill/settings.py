@@ -31,7 +31,7 @@ class TrainSettings:
     Attributes:
         epochs: passes over the training images; ignored where `steps` is given.
         steps: steps in all, 0 for `epochs`.
-        batch_size: images per step, over all devices.
+        batch_size: images per step, over all processes.
         accumulate: parts that a step's batch is worked through in, to save memory.
         lr: peak learning rate.
         weight_decay: of all weights but biases and norms.
@@ -71,6 +71,8 @@ class TrainSettings:
         seed: of every random choice.
         device: "cpu", "cuda", "cuda:1", "mps" or "auto".
         precision: "no" for float32, or mixed "bf16", "fp16".
+        processes: how many share every batch on one machine, each with a GPU of its own (or its share of the cores): data
+            parallel, by torchrun.
         channels_last: lay images and weights out channel by channel at every pixel, which convolutions are often faster
             with.
     """
@@ -109,6 +111,7 @@ class TrainSettings:
     seed: int = 0
     device: str = "cpu"
     precision: str = "no"
+    processes: int = 1
     channels_last: bool = False
 
     def __post_init__(self) -> None:
@@ -194,7 +197,7 @@ class TrainSettings:
 
 _POSITIVE: dict[str, float] = {
     "steps": 0, "batch_size": 1, "accumulate": 1, "lr": 0, "weight_decay": 0, "clip": 0, "interval": 0, "chunks": 1,
-    "score_batches": 1, "corridor_images": 1, "multiple": 1, "minimum": 1, "evaluate_every": 0, "checkpoint_s": 0, "seed": 0, "temperature": 1e-3,
+    "score_batches": 1, "corridor_images": 1, "multiple": 1, "minimum": 1, "evaluate_every": 0, "checkpoint_s": 0, "seed": 0, "temperature": 1e-3, "processes": 1,
     "epochs": 0, "cache_mb": 0, "mixup": 0,
 }  # fmt: skip
 _RANGES: dict[str, tuple[float, float]] = {

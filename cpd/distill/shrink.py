@@ -109,7 +109,7 @@ class Shrink:
         data = self.task.train_batches(s.batch_size, s.seed, augment=False)
         record, loss = self.comb.record, self.task.loss
         table = score(self.model, record, data, [s.criterion], s.score_batches, s.seed, loss=loss, comb=self.comb)
-        self.scores = {name: values.tolist() for name, values in table[s.criterion].groups.items()}
+        self.scores = self.engine.same({name: values.tolist() for name, values in table[s.criterion].groups.items()})
 
     def teach(self, teacher: nn.Module) -> None:
         """Measure the teacher on the images that decide."""

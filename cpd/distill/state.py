@@ -31,10 +31,34 @@ def restore_random(state: dict[str, Any]) -> None:
     np.random.set_state(tuple(state["numpy"]))
 
 
-def seed_everything(seed: int) -> None:
-    torch.manual_seed(seed)
+def seed_everything(seed: int, rank: int = 0) -> None:
+    """`rank`: of several processes each draws its own dropout from torch; numpy's mixup is the same on all."""
+    torch.manual_seed(_own_seed(seed, rank))
     random.seed(seed)
     np.random.seed(seed % 2**32)
+
+
+def own_draws(device: torch.device) -> torch.Tensor:
+    """The state of what this process draws from by itself, as bytes."""
+    own = torch.get_rng_state()
+    return torch.cat([own, torch.cuda.get_rng_state(device)]) if device.type == "cuda" else own
+
+
+def restore_own_draws(others: list[torch.Tensor], seed: int, step: int, rank: int, device: torch.device) -> None:
+    """Put back what a process other than the first had saved; anew where that was by fewer processes."""
+    if not rank:
+        return
+    if rank > len(others):
+        torch.manual_seed(_own_seed(seed + step, rank))
+        return
+    size = torch.get_rng_state().numel()
+    torch.set_rng_state(others[rank - 1][:size])
+    if device.type == "cuda" and others[rank - 1].numel() > size:
+        torch.cuda.set_rng_state(others[rank - 1][size:], device)
+
+
+def _own_seed(seed: int, rank: int) -> int:
+    return (seed + rank * 0x9E3779B97F4A7C15) % 2**63  # splitmix64's odd constant keeps neighbours apart
 
 
 def student_state(student: Student, device: str | None = None) -> dict[str, Any]:

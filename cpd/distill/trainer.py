@@ -27,7 +27,9 @@ from cpd.distill.shrink import Shrink
 from cpd.distill.state import (
     fill_student,
     is_finite,
+    own_draws,
     random_state,
+    restore_own_draws,
     restore_random,
     seed_everything,
     student_state,
@@ -128,6 +130,11 @@ class _Run:
                 f"the checkpoint is of step {begin} and the run ends at step {self.total}; give it more epochs."
             )
         self.engine = Engine(settings)
+        if self.engine.world > 1 and task.train_images < settings.batch_size:
+            raise RunError(
+                f"batch_size {settings.batch_size} is more than the {task.train_images} training images, which several "
+                "processes cannot share equally; make it smaller."
+            )
         self.shrink: Shrink | None = None
         if plan is not None or target is not None:
             if comb is None:
@@ -160,7 +167,7 @@ class _Run:
         self.meter = Meter()
 
     def run(self) -> Trained:
-        state = self.recorder.load()
+        state = self.engine.in_turn(self.recorder.load)
         self._begin(state)
         self._saved_at = start = time.perf_counter()
         before = self.seconds
@@ -182,7 +189,8 @@ class _Run:
             if self.shrink and self.step in self.shrink.chances:
                 self._chance()
             self._evaluate()
-            if time.perf_counter() - self._saved_at >= self.settings.checkpoint_s and self.step < self.total:
+            due = time.perf_counter() - self._saved_at >= self.settings.checkpoint_s
+            if self.engine.agree(due) and self.step < self.total:
                 self._save()
         self.seconds = before + time.perf_counter() - start
         self._save()
@@ -194,6 +202,7 @@ class _Run:
             self.recorder.event(
                 self.step, "stop", f"stopped after step {self.step} of {self.total}; resume goes on from here"
             )
+        self.engine.close()
         return Trained(
             module=laid_out(self.student.handed_over.eval(), torch.contiguous_format),
             plan=self.shrink.finished(self.student) if self.shrink else None,
@@ -210,7 +219,9 @@ class _Run:
     # -- the beginning
 
     def _begin(self, state: Any | None) -> None:
-        seed_everything(self.settings.seed)
+        seed_everything(self.settings.seed, self.engine.rank)
+        if self.engine.same({"step": [state["step"] if state else -1]})["step"] != [state["step"] if state else -1]:
+            raise RunError("the processes of the run found different checkpoints; see that all can read its folder.")
         if state is not None and state.get("format") != _FORMAT:
             raise RunError("the checkpoint was written by another version of the program; start a new run.")
         if self.shrink:
@@ -227,7 +238,7 @@ class _Run:
             self._restore(state)
             return
         self._adopt()
-        values = self.watch.size(self.student.keep) | self.watch.latency(self.student.handed_over, self.student.keep)
+        values = self.watch.size(self.student.keep) | self._latency()
         if self.teacher is not None:
             self.teacher_metric = self.watch.metric(self.teacher)
             values |= {f"teacher/{self.task.metric_name}": self.teacher_metric}
@@ -309,6 +320,7 @@ class _Run:
     def _report(self) -> None:
         last = self.step == self.total
         if self.step % max(1, self.total // _LOGS) == 0 or last:
+            self.meter.share(self.engine.means)
             self.recorder.log(self.step, self.meter.read(self.step))
         self.recorder.progress(self.step, self.total)
 
@@ -321,13 +333,19 @@ class _Run:
         if self.last > self.best and (not self.shrink or self.step >= self.shrink.chances[self.shrink.planned - 1]):
             self.best, self.best_step = self.last, self.step
         values = {f"val/{name}": self.last} | self.watch.size(self.student.keep)
-        values |= self.watch.latency(self.student.handed_over, self.student.keep, always=last)
+        values |= self._latency(always=last)
         if self.teacher is not None:
             values |= {f"teacher/{name}": self.teacher_metric}
         text = f"{name} {self.last:.2%} on {self.task.val_images} held-out images"
         self.recorder.event(self.step, "eval", text, metric=self.last, name=name, **self.watch.answers())
         self.recorder.log(self.step, values)
         self.meter.restart_clock()
+
+    def _latency(self, always: bool = False) -> dict[str, float]:
+        """Nothing is decided by it, so one process measures it while the others wait."""
+        if self.engine.rank:
+            return {}
+        return self.watch.latency(self.student.handed_over, self.student.keep, always)
 
     def _verdict(self) -> str:
         name = self.task.metric_name
@@ -338,9 +356,14 @@ class _Run:
 
     def _save(self, note: Mapping[str, Any] | None = None) -> None:
         """A checkpoint, unless something in it is not finite: the last one has to be good."""
+        self.meter.share(self.engine.means)
         self.meter.check(self.step)
         if not is_finite(self.student):
             raise Diverged(f"A weight is no longer finite at step {self.step}; lower lr (now {self.settings.lr:g}).")
+        draws = self.engine.everyones(own_draws(self.engine.device))
+        self._saved_at = time.perf_counter()
+        if self.engine.rank:
+            return
         state = {
             "format": _FORMAT,
             "of": self.identity,
@@ -349,6 +372,7 @@ class _Run:
             "pending": self.pending,
             "student": student_state(self.student),
             "random": random_state(),
+            "draws": draws[1:],
             "engine": self.engine.state(),
             "shrink": self.shrink.state() if self.shrink else None,
             "meter": self.meter.state(),
@@ -371,6 +395,7 @@ class _Run:
         else:
             self._go_on(state)
         restore_random(state["random"])
+        restore_own_draws(state.get("draws", []), self.settings.seed, self.step, self.engine.rank, self.engine.device)
 
     def _take_over(self) -> None:
         """From here on another run's network, on the way to this run's goal."""

@@ -29,14 +29,19 @@ def quality(
 ) -> Quality:
     """The metric of the model as it is, in eval mode, over all `task.val_images`.
 
+    Where several processes share a run, each takes every so-manieth batch: torchmetrics adds up over all of them.
+
     Raises:
         DataError: the model does not give one score for each class of the data.
     """
     device = device or torch.device("cpu")
     metric = task.metric().to(device)
+    rank, world = _share()
     done = 0
     with torch.inference_mode(), evaluating(module):
-        for images, targets in task.val_batches(batch_size):
+        for number, (images, targets) in enumerate(task.val_batches(batch_size)):
+            if number % world != rank:
+                continue
             outputs = task.predict(module, images.to(device))
             task.check(outputs)
             metric.update(outputs, targets.to(device))
@@ -44,6 +49,12 @@ def quality(
             if progress:
                 progress(done, task.val_images)
     return Quality(float(metric.compute()), task.per_class(metric))
+
+
+def _share() -> tuple[int, int]:
+    """This process's number and how many share the run."""
+    group = torch.distributed
+    return (group.get_rank(), group.get_world_size()) if group.is_available() and group.is_initialized() else (0, 1)
 
 
 def accuracy(

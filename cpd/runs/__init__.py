@@ -21,6 +21,12 @@ A run is a folder (specification, lock, log, checkpoints, artefacts) and a row o
     supervisor.py  the process that starts workers:  python -m cpd.runs.supervisor ROOT
     launcher.py    how a worker is started
     policy.py      which of the waiting runs may start
+    spread.py      and where, when there are several machines
+    crew.py        several processes that share one run, by torchrun; follower.py: all of them but the first
+    shared_run.py  such a run from the command line
+    ray_launcher.py, ray_agent.py     workers on the nodes of a Ray cluster
+    relay.py       the store of a worker on another machine: lines that the supervisor carries out
+    leash.py       a worker that must not outlive who started it
     memory.py      what becomes of a run that ran out of memory
     control.py     submit, pause, resume, stop, move, clone, roll back
     jobs/          one file a kind of run

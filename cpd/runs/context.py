@@ -11,8 +11,10 @@ from typing import Any, Protocol
 
 from cpd.errors import CpdError, RunError
 from cpd.runs.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from cpd.runs.relay import Records
+from cpd.runs.rows import ASKED
 from cpd.runs.spec import RunSpec
-from cpd.runs.store import Store, StoreBusy
+from cpd.runs.store import StoreBusy
 
 FLUSH_S = 0.4  # a metric is in the store this long after it was logged, however slow the steps are
 _PACE_S = 30.0  # the time a step takes is measured over this long
@@ -41,14 +43,17 @@ class RunContext:
         spec: what to do.
         run_dir: where the run's own files go.
         root: the workspace, None for a run outside one.
-        told_to_stop: whether the job has been told so by `should_stop`.
+        told_to_stop: whether the job has been told so by `should_stop`, or by another process that shares the run.
+        leads: whether this process writes the result; of several that share a run the first one does.
     """
+
+    leads = True
 
     def __init__(
         self,
         run_dir: Path,
         spec: RunSpec,
-        store: Store,
+        store: Records,
         run: str,
         root: Path | None = None,
         watcher: Watcher | None = None,
@@ -128,6 +133,10 @@ class RunContext:
         """A progress callback for library calls: shows how far they are and lets them be stopped."""
         self.progress(done, total)
         self.check_stop()
+
+    def asked(self) -> bool:
+        """Whether the store says so: somebody asked there for a stop or a pause."""
+        return self._store.run(self._run).state in ASKED
 
     def request_stop(self) -> None:
         """Make `should_stop` true; safe inside a signal handler."""

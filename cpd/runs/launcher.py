@@ -1,7 +1,7 @@
 """How a worker is started.
 
-A launcher has four calls, so that the same worker command can run elsewhere: on a cluster, or behind a prefix such as
-torchrun. The local one starts a detached process that outlives whoever started it.
+A launcher has four calls, so that the same worker command can run elsewhere: on a cluster (ray_launcher.py), or behind a
+prefix such as torchrun. The local one starts a detached process that outlives whoever started it.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from cpd.errors import RunError
 from cpd.files import storage_error
+from cpd.runs.crew import without_torchrun, worker_command, worker_environment
 from cpd.runs.lock import holder, is_held
 from cpd.runs.workspace import REPOSITORY
 
@@ -31,20 +31,31 @@ class Handle:
 
 @dataclass(frozen=True)
 class Poll:
-    """exit_code: None while it lives, and where nobody knows."""
+    """What is known of a worker.
+
+    Attributes:
+        exit_code: None while it lives, and where nobody knows.
+        place: where it is or was, "" for the only one.
+        said: how it ended, in words, where that is known better than by its exit status.
+    """
 
     alive: bool
     exit_code: int | None = None
+    place: str = ""
+    said: str = ""
 
 
 class Launcher(Protocol):
-    """Where workers run."""
+    """Where workers run: four calls, and where that may be."""
 
-    def launch(self, run_dir: Path) -> Handle:
+    def places(self) -> Sequence[str]:
+        """The machines that there are now; [""] for a single one."""
+
+    def launch(self, run_dir: Path, place: str = "") -> Handle:
         """Start a worker for the run; raises StorageError or RunError where that is impossible."""
 
     def poll(self, handle: Handle) -> Poll:
-        """Whether it lives."""
+        """Whether it lives; also of a worker that another supervisor has launched, by its folder alone."""
 
     def cancel(self, handle: Handle, force: bool = False) -> None:
         """Ask it to stop with a checkpoint; `force` kills it."""
@@ -56,13 +67,21 @@ class Launcher(Protocol):
 class LocalLauncher:
     """Detached processes on this machine."""
 
-    def __init__(self, prefix: Sequence[str] = (sys.executable, "-P")) -> None:
-        """`prefix` stands before `-m cpd.runs.worker RUN_DIR`, e.g. ("torchrun", "--nproc-per-node=2")."""
-        self._prefix = tuple(prefix)
+    def __init__(self, prefix: Sequence[str] | None = None) -> None:
+        """`prefix` stands before `-m cpd.runs.worker RUN_DIR`, e.g. ("torchrun", "--nproc-per-node=2"); without one it is
+        what the run asks for: this Python, or torchrun where several processes share it."""
+        self._prefix = prefix
         self._children: dict[int, subprocess.Popen[bytes]] = {}
 
-    def launch(self, run_dir: Path) -> Handle:
-        child = detached([*self._prefix, "-m", "cpd.runs.worker", str(run_dir)], run_dir / "worker.log")
+    def places(self) -> Sequence[str]:
+        return [""]
+
+    def launch(self, run_dir: Path, place: str = "") -> Handle:
+        command = worker_command(run_dir)
+        if self._prefix is not None:
+            command = [*self._prefix, *command[-3:]]
+        environment = worker_environment(run_dir, os.environ)
+        child = detached(command, run_dir / "worker.log", environment)
         self._children[child.pid] = child
         return Handle(run_dir, child.pid)
 
@@ -91,12 +110,15 @@ class LocalLauncher:
         return read_log(handle.run_dir, last)
 
 
-def detached(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
+def detached(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> subprocess.Popen[bytes]:
     """Start a process that survives the end, Ctrl+C and kill of this one; its output is added to `log`.
 
-    Its environment is ours, with `cpd` importable from anywhere.
+    Its environment is ours where none is given, with `cpd` importable from anywhere.
     """
-    path = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]))
+    given = without_torchrun(os.environ) if environment is None else dict(environment)
+    path = os.pathsep.join(filter(None, [str(REPOSITORY), given.get("PYTHONPATH", "")]))
     try:
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     except OSError as error:
@@ -109,7 +131,7 @@ def detached(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
             stderr=output,
             start_new_session=True,
             umask=0o077,  # what a run writes is its owner's alone, whichever library writes it
-            env=os.environ | {"PYTHONPATH": path},
+            env=given | {"PYTHONPATH": path},
         )
     except OSError as error:
         raise RunError(f"cannot start {command[0]}: {error.strerror or error}.") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from cpd.runs.crew import processes
 from cpd.runs.rows import Run
 from cpd.runs.spec import RunSpec
 
@@ -35,8 +36,8 @@ def spec_of(run: Run) -> RunSpec:
 
 
 def _thinner(spec: RunSpec, halvings: int) -> RunSpec:
-    batch, parts = spec.options.get("batch_size"), spec.options.get("accumulate", 1)
-    if not isinstance(batch, int) or not isinstance(parts, int) or not halvings:
+    batch, parts = _share(spec), spec.options.get("accumulate", 1)
+    if not batch or not isinstance(parts, int) or not halvings:
         return spec
     # The parts of a batch are equally large, so their number divides it.
     wanted = min(batch, parts * 2**halvings)
@@ -45,8 +46,14 @@ def _thinner(spec: RunSpec, halvings: int) -> RunSpec:
 
 
 def _images(spec: RunSpec) -> int:
-    batch, parts = spec.options.get("batch_size"), spec.options.get("accumulate", 1)
-    return batch // parts if isinstance(batch, int) and isinstance(parts, int) else 0
+    batch, parts = _share(spec), spec.options.get("accumulate", 1)
+    return batch // parts if isinstance(parts, int) else 0
+
+
+def _share(spec: RunSpec) -> int:
+    """Images of a step that one process sees."""
+    batch = spec.options.get("batch_size")
+    return batch // processes(spec.options) if isinstance(batch, int) else 0
 
 
 def _where(spec: RunSpec) -> str:

@@ -13,13 +13,15 @@ from pathlib import Path
 from subprocess import Popen
 
 from cpd.errors import CpdError
-from cpd.runs.launcher import Handle, Launcher, LocalLauncher, detached
+from cpd.runs.launcher import Handle, Launcher, LocalLauncher, Poll, detached
 from cpd.runs.lock import FileLock, is_held
 from cpd.runs.memory import halved, out_of_memory
-from cpd.runs.policy import Policy, startable
+from cpd.runs.policy import Policy
+from cpd.runs.ray_launcher import FILE, RayLauncher
 from cpd.runs.rows import ASKED, Run
+from cpd.runs.spread import spread
 from cpd.runs.store import Store
-from cpd.runs.worker import NOT_NEEDED
+from cpd.runs.worker_status import NOT_NEEDED
 from cpd.runs.workspace import database, open_workspace, run_folder, workspace_root
 
 _STARTING_S = 20.0  # a worker that another supervisor launched may need this long before it holds its lock
@@ -46,62 +48,65 @@ class Supervisor:
         """See to every unfinished run once; False when there is none."""
         runs = self._store.unfinished()
         self._since = {key: at for key, at in self._since.items() if key[0] in {run.id for run in runs}}
-        working = [run for run in runs if run.state != "queued" and self._watch(run)]
+        working: dict[str, list[Run]] = {}
         waiting: list[Run] = []
+        for run in (run for run in runs if run.state != "queued"):
+            place = self._watch(run)
+            if place is not None:
+                working.setdefault(place, []).append(run)
         for run in (run for run in runs if run.state == "queued"):
             if is_held(run_folder(self.root, run.id) / "lock"):
-                working.append(run)  # the worker of a run that was stopped and resumed is still on its way out
+                working.setdefault("", []).append(
+                    run
+                )  # the worker of a run that was stopped and resumed is still on its way out
             else:
                 waiting.append(run)
-        for run in startable(waiting, working, self.policy, time.time()):
-            self._start(run)
+        if waiting:
+            for run, place in spread(waiting, working, self._launcher.places(), self.policy, time.time()):
+                self._start(run, place)
         return bool(runs)
 
-    def _watch(self, run: Run) -> bool:
-        """Whether the run has a worker; sees to it that a dead one is dealt with."""
+    def _watch(self, run: Run) -> str | None:
+        """Where the run has a worker, None where it has none; sees to it that a dead one is dealt with."""
         folder = run_folder(self.root, run.id)
         handle = self._handles.get(run.id)
-        code = None
-        if handle is not None:
-            poll = self._launcher.poll(handle)
-            alive, code = poll.alive, poll.exit_code
-        else:
-            alive = is_held(folder / "lock")
-            if not alive and run.updated == run.launched:
-                # Launched by a supervisor that is gone: its worker may need a while to take the lock. Should the clock
-                # have jumped back since, this process's own patience ends the wait.
-                waited = max(time.time() - run.launched, self._lasting_s(run.id, "launched", run.launched))
-                alive = waited < _STARTING_S
+        poll = self._launcher.poll(handle or Handle(folder, 0))
+        alive, code = poll.alive, poll.exit_code
+        if handle is None and not alive and code is None and not poll.said and run.updated == run.launched:
+            # Launched by a supervisor that is gone: its worker may need a while to take the lock. Should the clock have
+            # jumped back since, this process's own patience ends the wait.
+            waited = max(time.time() - run.launched, self._lasting_s(run.id, "launched", run.launched))
+            alive = waited < _STARTING_S
         if code == NOT_NEEDED:  # not the worker that holds the lock
-            self._handles.pop(run.id)
+            self._handles.pop(run.id, None)
             code = None
         if alive:
             if run.state in ASKED and self._lasting_s(run.id, "asked", run.stop_asked) > self.policy.kill_after_s:
                 self._launcher.cancel(handle or Handle(folder, 0), force=True)
-            return True
+            return poll.place
         self._handles.pop(run.id, None)
         current = self._store.run(run.id)  # it may have ended properly since the list was read
         if not current.is_over and current.launched == run.launched and current.state != "queued":
-            self._bury(current, code)
-        return False
+            self._bury(current, poll)
+        return None
 
     def _lasting_s(self, run: str, what: str, mark: float) -> float:
         now = time.monotonic()
         return now - self._since.setdefault((run, what, mark), now)
 
-    def _bury(self, run: Run, code: int | None) -> None:
+    def _bury(self, run: Run, poll: Poll) -> None:
         """Decide what becomes of a run whose worker died."""
         if run.state in ASKED:
             self._store.finish(run.id, "stopped", step=run.step)
             return
-        if self._starved(run, code):
+        if self._starved(run, poll.exit_code):
             smaller = halved(run)
             if smaller:
                 self._store.requeue_halved(run.id, smaller, run.step)
             else:
                 self._store.finish(run.id, "failed", out_of_memory(run), run.step)
             return
-        cause = self._cause(run, code)
+        cause = poll.said or self._cause(poll.exit_code)
         if run.attempts >= self.policy.max_attempts:
             text = f"The worker died {run.attempts} times without getting further ({cause}); worker.log has its last words."
             self._store.finish(run.id, "failed", text, run.step)
@@ -114,12 +119,12 @@ class Supervisor:
         """Whether the system killed the worker because memory ran out."""
         return code == -9 and _oom_kills() > self._oom_kills.get(run.id, 0)
 
-    def _cause(self, run: Run, code: int | None) -> str:
+    def _cause(self, code: int | None) -> str:
         if code is None:
             return "killed, or the machine was restarted"
         return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
 
-    def _start(self, run: Run) -> None:
+    def _start(self, run: Run, place: str) -> None:
         """Launch a queued run."""
         folder = run_folder(self.root, run.id)
         if not folder.is_dir():
@@ -129,7 +134,7 @@ class Supervisor:
             return
         self._oom_kills[run.id] = _oom_kills()
         try:
-            self._handles[run.id] = self._launcher.launch(folder)
+            self._handles[run.id] = self._launcher.launch(folder, place)
         except CpdError as error:
             self._store.finish(run.id, "failed", str(error))
 
@@ -166,7 +171,8 @@ def supervise(root: Path, launcher: Launcher | None = None) -> bool:
     lock = FileLock(root / "supervisor.lock")
     rules = _Rules(root)
     while lock.acquire():
-        supervisor = Supervisor(root, rules.read(), launcher)
+        where = launcher or _launcher_of(root)
+        supervisor = Supervisor(root, rules.read(), where)
         try:
             while root.is_dir():
                 try:
@@ -179,11 +185,18 @@ def supervise(root: Path, launcher: Launcher | None = None) -> bool:
                     time.sleep(max(supervisor.policy.poll_s, 1.0))
         finally:
             supervisor.close()
+            if isinstance(where, RayLauncher):
+                where.close()
             lock.release()
         # A run that was queued after the last look met a lock still held, so nobody else was started for it.
         if not root.is_dir() or not needed(root):
             return True
     return False
+
+
+def _launcher_of(root: Path) -> Launcher:
+    """Where the workspace's runs go: this machine, or the cluster that cluster.json names."""
+    return RayLauncher(root) if (root / FILE).exists() else LocalLauncher()
 
 
 def needed(root: Path) -> bool:

@@ -1,8 +1,8 @@
-"""The process that does one run: `python -m cpd.runs.worker RUN_DIR`.
+"""The process that does one run: `python -m cpd.runs.worker RUN_DIR`, alone or as one of several behind torchrun.
 
 It holds RUN_DIR/lock for life, so there is never a second one, and a death is seen at once. Whatever happens inside
 ends in a named state with one sentence; the traceback goes to worker.log. SIGTERM and Ctrl+C mean: save a checkpoint at
-the next step and stop.
+the next step and stop. Where several processes share the run, all this is the first one's part.
 """
 
 from __future__ import annotations
@@ -22,45 +22,69 @@ from typing import TextIO
 
 from cpd.errors import CpdError, Diverged, RunError, StorageError
 from cpd.files import make_folder, remove_leftovers, replacing, storage_error, write_json
-from cpd.runs import jobs
+from cpd.runs import jobs, leash, relay
 from cpd.runs.context import RunContext, Stopped, Watcher
+from cpd.runs.crew import is_desertion, place, processes
 from cpd.runs.failure import is_out_of_memory, sentence
+from cpd.runs.follower import Follower, follow, leave
 from cpd.runs.lock import FileLock, holder
 from cpd.runs.memory import halved, out_of_memory, spec_of
 from cpd.runs.rows import ASKED
 from cpd.runs.spec import RunSpec
 from cpd.runs.store import Run, Store
+from cpd.runs.worker_status import DESERTED, NOT_NEEDED
 from cpd.runs.workspace import ALONE, check_id, database
-
-NOT_NEEDED = 75  # exit status: another worker has the run, or it is over
 
 _RESERVE_BYTES = 256 * 1024
 _SETTLE_S = 60.0
 _STARVED = "starved"  # how a job ends that ran out of memory
+_DESERTED = "deserted"  # and one whose other processes died
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status 0: finished, stopped, or back in the queue; 1: failed; 2: not a run; NOT_NEEDED: somebody else's or over."""
+    """Exit status 0: finished, stopped, or back in the queue; 1: failed; 2: not a run; NOT_NEEDED: somebody else's or over;
+    DESERTED: another process of the run died, and the supervisor is to start all of them again."""
     if len(arguments) != 1:
         print("usage: python -m cpd.runs.worker RUN_DIR", file=sys.stderr)
         return 2
+    leash.put_on()
     run_dir = Path(arguments[0]).resolve()
     try:
-        if (run_dir / "runs.db").exists():
-            row = _work(run_dir, Store(run_dir / "runs.db"), ALONE, None, None, sys.stderr)
-        else:
-            root = run_dir.parent.parent
-            if not database(root).exists():
-                raise RunError(f"{run_dir} is not the folder of a run: there is no {database(root)}.")
-            store = Store(database(root))
-            row = _work(run_dir, store, check_id(run_dir.name, "run"), root, None, sys.stderr)
+        store, run, root = _place_of(run_dir)
+        if place()[0]:
+            leave(_follow(run_dir, store, run, root))
+        row = _work(run_dir, store, run, root, None, sys.stderr)
+        if root is not None and isinstance(store, Store):
             _wake_supervisor(root)
     except CpdError as error:
         print(error, file=sys.stderr)
         return 2
     if row is None:
         return NOT_NEEDED
+    if row.state == "running":
+        return DESERTED
     return 1 if row.state == "failed" else 0
+
+
+def _place_of(run_dir: Path) -> tuple[relay.Records, str, Path | None]:
+    """The store that the run is in, its id there, and the workspace, None for a run outside one."""
+    if os.environ.get(relay.VARIABLE):
+        return relay.Relay(run_dir), check_id(run_dir.name, "run"), run_dir.parent.parent
+    if (run_dir / "runs.db").exists():
+        return Store(run_dir / "runs.db"), ALONE, None
+    root = run_dir.parent.parent
+    if not database(root).exists():
+        raise RunError(f"{run_dir} is not the folder of a run: there is no {database(root)}.")
+    return Store(database(root)), check_id(run_dir.name, "run"), root
+
+
+def _follow(run_dir: Path, store: relay.Records, run: str, root: Path | None) -> int:
+    """The part of a process that is not the first of its run."""
+    row = store.run(run)
+    store.close()
+    context = Follower(run_dir, spec_of(row), root)
+    with _stop_on_signals(context):
+        return follow(context)
 
 
 def run_foreground(run_dir: Path, spec: RunSpec, watcher: Watcher | None = None) -> Run:
@@ -81,6 +105,12 @@ def run_foreground(run_dir: Path, spec: RunSpec, watcher: Watcher | None = None)
         if not store.list_runs():
             store.add(ALONE, spec)
         store.resume(ALONE)
+        if processes(spec.options) > 1 and place()[1] == 1:
+            from cpd.runs.shared_run import do_shared
+
+            while not store.run(ALONE).is_over:  # more than once where memory ran out: again, in smaller parts
+                do_shared(run_dir, store, watcher)
+            return store.run(ALONE)
         with _open_log(run_dir) as log:
             row = _work(run_dir, store, ALONE, None, watcher, log)
             while row is not None and row.state == "queued":  # memory ran out: again, in smaller parts
@@ -97,7 +127,9 @@ def run_foreground(run_dir: Path, spec: RunSpec, watcher: Watcher | None = None)
         store.close()
 
 
-def _work(run_dir: Path, store: Store, run: str, root: Path | None, watcher: Watcher | None, log: TextIO) -> Run | None:
+def _work(
+    run_dir: Path, store: relay.Records, run: str, root: Path | None, watcher: Watcher | None, log: TextIO
+) -> Run | None:
     """Do the run and settle its state; None when somebody else does it or it is over."""
     lock = FileLock(run_dir / "lock")
     if not lock.acquire():
@@ -119,6 +151,8 @@ def _work(run_dir: Path, store: Store, run: str, root: Path | None, watcher: Wat
             state, error = _do(context, log)
         with contextlib.suppress(CpdError):
             context.close()
+        if state == _DESERTED:  # not settled: to the supervisor the run has died, as it has
+            return store.run(run)
         if state == _STARVED:
             text = halved(row)
             if text and store.requeue_halved(run, text, store.run(run).step):
@@ -135,7 +169,11 @@ def _do(context: RunContext, log: TextIO) -> tuple[str, str]:
         try:
             jobs.find(context.spec.kind).run(context)
             context.flush()
-        except (KeyboardInterrupt, Stopped):
+        except Stopped:
+            # Other processes leave together with this one, at a step. Here it was torchrun that ended it, as a rule
+            # because one of them died; or somebody who asked for that in the store, too, and then it is a stop.
+            return ("stopped" if place()[1] == 1 or context.asked() else _DESERTED), ""
+        except KeyboardInterrupt:
             return "stopped", ""
         except BaseException as error:  # noqa: BLE001  whatever a job raises has to end in a named state
             with contextlib.suppress(OSError):  # the log may be on the very disk that is full
@@ -144,6 +182,8 @@ def _do(context: RunContext, log: TextIO) -> tuple[str, str]:
                 log.flush()
             if is_out_of_memory(error):
                 return _STARVED, ""
+            if is_desertion(error):
+                return _DESERTED, ""
             if isinstance(error, Diverged):
                 return "failed", _rolled_back(error, context)
             return "failed", sentence(error, context.spec.device)
@@ -167,7 +207,7 @@ def _free_memory() -> None:
         sys.modules["torch"].cuda.empty_cache()
 
 
-def _settle(store: Store, run: str, state: str, error: str) -> Run:
+def _settle(store: relay.Records, run: str, state: str, error: str) -> Run:
     """Write the end of a run, patiently: an unsettled run looks like a crash."""
     deadline = time.monotonic() + _SETTLE_S
     while True:

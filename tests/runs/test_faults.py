@@ -220,7 +220,10 @@ class Dead:
     def __init__(self, code: int | None, alive: bool = False) -> None:
         self.code, self.alive, self.killed = code, alive, 0
 
-    def launch(self, run_dir: Path) -> Handle:
+    def places(self) -> list[str]:
+        return [""]
+
+    def launch(self, run_dir: Path, place: str = "") -> Handle:
         return Handle(run_dir, 1)
 
     def poll(self, handle: Handle) -> Poll:
@@ -281,5 +284,3 @@ def test_a_stop_is_enforced_after_the_same_time_whatever_the_clock_says(root, st
     book.tend()
     assert store.run("walk-1").state == "stopped"
     book.close()
-
-

@@ -44,7 +44,8 @@ def run(context: RunContext) -> None:
     task = load_data(context, inputs, context.watch_stop)
     teacher = load_teacher(spec, inputs, task)
     trained = train(model, inputs, task, settings, context, comb, plan, target, teacher, begin=begin_step(spec))
-    if not trained.finished:
+    context.told_to_stop = not trained.finished  # whichever process of the run was told
+    if not (trained.finished and context.leads):
         return
     if trained.plan is None:
         raise RunError("the training ended without a plan; this is a defect of the program.")

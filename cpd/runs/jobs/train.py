@@ -18,7 +18,8 @@ def run(context: RunContext) -> None:
     model, inputs = load_subject(spec, seed=spec.seed)
     task = load_data(context, inputs, context.watch_stop)
     trained = train(model, inputs, task, settings, context, begin=begin_step(spec))
-    if not trained.finished:
+    context.told_to_stop = not trained.finished  # whichever process of the run was told
+    if not (trained.finished and context.leads):
         return
     file = save_bundle(context.run_dir / "bundle", trained.module, spec.model, spec.settings, None)
     context.check_stop()
