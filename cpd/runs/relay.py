@@ -150,7 +150,11 @@ def remove(run_dir: Path) -> None:
 
 def ask(run_dir: Path) -> None:
     """Tell the worker to stop with a checkpoint."""
-    (run_dir / FOLDER / "asked").touch(mode=0o600)
+    path = run_dir / FOLDER / "asked"
+    try:
+        path.touch(mode=0o600)
+    except OSError as error:
+        raise storage_error(error, path) from error
 
 
 def carry_out(run_dir: Path, store: Store, run: str, ended: bool) -> None:

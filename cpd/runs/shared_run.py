@@ -23,7 +23,7 @@ def do_shared(run_dir: Path, store: Store, watcher: Watcher | None) -> None:
     launcher = LocalLauncher()
     handle = launcher.launch(run_dir)
     telling = _Telling(store, watcher)
-    asked = False
+    asked, halvings = False, store.run(ALONE).halvings
     while launcher.poll(handle).alive:
         try:
             telling.tell()
@@ -32,8 +32,9 @@ def do_shared(run_dir: Path, store: Store, watcher: Watcher | None) -> None:
             _end(launcher, handle, force=asked)
             asked = True
     telling.tell()
-    if store.run(ALONE).state == "running":
-        store.finish(ALONE, "stopped" if asked else "failed", "" if asked else _DEATH, store.run(ALONE).step)
+    row = store.run(ALONE)
+    if row.state == "running" or (row.state == "queued" and row.halvings == halvings):
+        store.finish(ALONE, "stopped" if asked else "failed", "" if asked else _DEATH, row.step)
 
 
 def _end(launcher: LocalLauncher, handle: Handle, force: bool) -> None:
