@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app import state
 from app.sharing import Sharing
 from cpd import access
 from cpd.access import NOBODY, Person, Role
@@ -37,4 +38,6 @@ def _person() -> Person:
     if context is None:
         return Person("", Role.VIEWER)
     name = _shared.name_in(context.user_info)
-    return Person(name, _shared.role(name))
+    role = _shared.role(name)
+    # A story that is shown alone is for reading, whoever opens it.
+    return Person(name, min(role, Role.VIEWER) if state.is_presenting() else role)

@@ -46,14 +46,23 @@ PATIENCE_S = 60.0  # with one answer
 
 def rows(step: int, dice: random.Random) -> list[tuple[int, str, float]]:
     """What a distilling worker records at one step."""
-    found = [(step, name, dice.random() / (1 + step / 500)) for name in ("train/loss", "train/loss/task", "train/loss/soft_logits")]
+    found = [
+        (step, name, dice.random() / (1 + step / 500))
+        for name in ("train/loss", "train/loss/task", "train/loss/soft_logits")
+    ]
     found += [(step, "train/lr", 1e-3), (step, "train/images_per_s", 900 + 50 * dice.random())]
     if step % 20 == 0:
         left = max(0.25, 1 - step / 4000)
-        found += [(step, "val/top1", 0.9 + 0.05 * dice.random()), (step, "cost/macs", left), (step, "cost/params", left)]
+        found += [
+            (step, "val/top1", 0.9 + 0.05 * dice.random()),
+            (step, "cost/macs", left),
+            (step, "cost/params", left),
+        ]
         found += [(step, f"latency/ms_b{batch}", left * batch * (1 + 0.05 * dice.random())) for batch in (1, 32)]
     if step % 10 == 0:
-        found.append((step, f"width/stage{step // 10 % GROUPS // 2}.conv{step // 10 % 2}", float(max(8, 64 - step // 100))))
+        found.append(
+            (step, f"width/stage{step // 10 % GROUPS // 2}.conv{step // 10 % 2}", float(max(8, 64 - step // 100)))
+        )
     return found
 
 
@@ -76,7 +85,9 @@ def prepare(home: Path) -> None:
     store.launch(RUN)
     store.begin(RUN)
     for start in range(0, STEPS, 200):
-        store.advance(RUN, [row for step in range(start, start + 200) for row in rows(step, dice)], (start + 200, 100_000))
+        store.advance(
+            RUN, [row for step in range(start, start + 200) for row in rows(step, dice)], (start + 200, 100_000)
+        )
     for step in range(0, STEPS, 10):
         store.add_event(RUN, step, "cut", f"stage{step // 10 % GROUPS // 2}.conv{step // 10 % 2} loses 8 units", {})
     store.add_event(RUN, 0, "note", "a run that is watched", {})
@@ -122,7 +133,9 @@ class Tab:
 
         start = time.perf_counter()
         self.fragment = ""
-        self.socket = await connect(self.url, subprotocols=["streamlit"], max_size=None, compression=None, ping_interval=None, open_timeout=30)
+        self.socket = await connect(
+            self.url, subprotocols=["streamlit"], max_size=None, compression=None, ping_interval=None, open_timeout=30
+        )
         await self.ask()
         return time.perf_counter() - start
 
@@ -238,7 +251,13 @@ async def measure(server: Any, viewers: int, seconds: float, reruns: int) -> dic
         await asyncio.gather(*(tab.ask(tab.fragment if number % 4 else "") for number, tab in enumerate(tabs)))
         soak += [0.0] * len(tabs)
     grown = memory_mib(server.process.pid)
-    result["soak"] = {"reruns": len(soak), "before": done, "mib": [settled, grown], "growth": grown / settled - 1, "seconds": time.perf_counter() - start}
+    result["soak"] = {
+        "reruns": len(soak),
+        "before": done,
+        "mib": [settled, grown],
+        "growth": grown / settled - 1,
+        "seconds": time.perf_counter() - start,
+    }
     return result | {"tabs": tabs}
 
 
@@ -289,7 +308,11 @@ def main() -> int:
             result, back = asyncio.run(everything())
             time.sleep(1.0)
             after = store.run(RUN)
-            untouched = (after.state, after.attempts, after.launched) == (before.state, before.attempts, before.launched) and after.step > before.step
+            untouched = (after.state, after.attempts, after.launched) == (
+                before.state,
+                before.attempts,
+                before.launched,
+            ) and after.step > before.step
             untouched = untouched and writer.poll() is None
             store.close()
         finally:
@@ -307,9 +330,19 @@ def main() -> int:
                       f"{row['cpu_ms']:.1f}", f"{row['cores']:.2f}", f"{row['kb']:.0f}", f"{row['a_second']:.0f}"])  # fmt: skip
     for name, values in (("first view", result["first"]), ("back after the restart", back)):
         lines.append([name, len(values), *(f"{1000 * np.percentile(values, q):.0f}" for q in (50, 95, 100)), *[""] * 4])
-    bench.table(["what", "times", "median ms", "p95 ms", "worst ms", "server CPU ms each", "cores", "kB each", "a second"], lines)
+    bench.table(
+        ["what", "times", "median ms", "p95 ms", "worst ms", "server CPU ms each", "cores", "kB each", "a second"],
+        lines,
+    )
     soak, first = result["soak"], float(np.percentile(result["first"], 95))
-    holds = max(p95.values()) < RERUN_S and first < FIRST_S and soak["growth"] < GROWTH and max(back) < BACK_S and untouched and not errors
+    holds = (
+        max(p95.values()) < RERUN_S
+        and first < FIRST_S
+        and soak["growth"] < GROWTH
+        and max(back) < BACK_S
+        and untouched
+        and not errors
+    )
     figure = (
         f"{arguments.viewers} viewers, load {load:.1f} before: a live rerun takes {p95['live']:.2f} s and a whole page {p95['whole page']:.2f} s (p95, bar {RERUN_S:g}), a first view "
         f"{first:.2f} s (bar {FIRST_S:g}); {soak['reruns']:,} more reruns take memory from {soak['mib'][0]:.0f} to {soak['mib'][1]:.0f} MiB ({100 * soak['growth']:+.0f} %, bar "

@@ -300,6 +300,15 @@ def test_an_editor_starts_a_run(shared):
     assert shared.runs() == ["doctor", *before]
 
 
+def test_a_link_to_a_story_is_for_reading_whoever_opens_it(shared):
+    before = shared.runs()
+    with Spoken(shared.through("ed@example.org"), "comb", f"project={shared.project}") as tab:
+        button = tab.ids["Run the doctor again"] if "Run the doctor again" in tab.ids else tab.ids["Run the doctor"]
+    with Spoken(shared.through("ed@example.org"), "comb", f"project={shared.project}&view=present") as tab:
+        tab.ask(press=button)
+    assert shared.runs() == before
+
+
 def test_who_is_struck_off_the_list_is_out_at_once(shared):
     with Spoken(shared.through("vera@example.org"), "comb", f"project={shared.project}") as tab:
         written(shared.home, GOOD.replace("https://cpd.example.org", shared.proxy.url).replace("vera", "other"))
