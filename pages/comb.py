@@ -81,7 +81,7 @@ with st.container(border=True):
         st.markdown(width="content", body=f"**Width over depth** · {plural(len(comb.layers), 'layer')}, {count(cost.dense.macs, 'MACs')} for one sample{after}. "
                     "Click a bar to select its group.")  # fmt: skip
         svg = architecture_svg(comb.layers, comb.states, selected, kept, title=f"{project.name} ({project.model})")
-        st.download_button("SVG", svg, f"{file}.svg", "image/svg+xml", icon=":material/download:", key="comb.svg", type="tertiary",
+        st.download_button("SVG for print", svg, f"{file}.svg", "image/svg+xml", icon=":material/download:", key="comb.svg", type="tertiary",
                            on_click="ignore", help="The picture as vectors, with a title and a legend, on white.")  # fmt: skip
     st.plotly_chart(architecture(comb.layers, comb.states, selected, kept, dark=state.is_dark()), key=CHART, on_select=from_chart,
                     selection_mode="points", config=tools(zoom=len(comb.layers) >= 120),

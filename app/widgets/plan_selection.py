@@ -23,7 +23,7 @@ MOST_NAMED = 12
 def brushed_chart(desk: Desk, lines: Sequence[Ratio]) -> None:
     """Drag a box or a lasso over groups."""
     fig = ratio_by_depth(lines, desks.selected(desk.comb), desk.draft.held, dark=state.is_dark())
-    buttons = [["select2d", "lasso2d", "zoom2d", "resetScale2d", "toImage"]]
+    buttons = [["select2d", "lasso2d", "zoom2d", "resetScale2d"]]
     st.plotly_chart(fig, key=CHART, on_select=lambda: _brushed(desk), selection_mode=("points", "box", "lasso"),
                     config={"displayModeBar": True, "displaylogo": False, "modeBarButtons": buttons, "doubleClick": False},
                     alt="Granted pruning ratio of every group over depth, with the requested ratio where it differs")  # fmt: skip

@@ -100,6 +100,6 @@ def explain() -> None:
     st.markdown("**The job in six steps, and two ways to look back**")
     st.markdown("\n".join(f"- **{steps.TITLES[page]}**: {steps.PURPOSE[page]}" for page in steps.PAGES))
     st.markdown("**Keys**, beside the buttons that do the same")
-    st.table({"Key": [f"`{key}`" for key, _, _ in KEYS], "Does": [f"**{name}**: {what}" for _, name, what in KEYS]}, border="horizontal", hide_index=True)
+    st.markdown("| Key | |\n|---|---|\n" + "\n".join(f"| `{key}` | **{name}**: {what} |" for key, name, what in KEYS))
     st.markdown("**Words**")
     st.markdown("\n".join(f"- **{word}**: {text}" for word, text in sorted(chrome.TERMS.items())))

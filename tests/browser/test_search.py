@@ -88,13 +88,13 @@ def test_search_and_help(page: Page, server: Server) -> None:
     words = page.get_by_role("dialog")
     expect(words).to_contain_text(TERMS["group"][:60], timeout=SLOW)
     for key, name, _ in KEYS:
-        expect(words).to_contain_text(key)
-        expect(words).to_contain_text(name)
+        expect(words).to_contain_text(key, timeout=SLOW)
+        expect(words).to_contain_text(f"{name}: ", timeout=SLOW)
     page.screenshot(path=SHOTS / "help.png")
     page.keyboard.press("Escape")
     expect(words).to_have_count(0)
 
-    page.get_by_role("button", name="Search").click()  # the button beside the key
+    page.get_by_test_id("stSidebar").get_by_role("button", name="Search").click()  # the button beside the key
     expect(page.get_by_role("dialog").get_by_role("combobox")).to_be_focused(timeout=SLOW)
     page.keyboard.press("ArrowDown")
     expect(page.get_by_role("option").nth(len(PAGES) - 1)).to_contain_text("screen", timeout=SLOW)
