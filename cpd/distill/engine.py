@@ -18,6 +18,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState, PartialState
 from torch import Tensor, nn
 
+from cpd.distill.compiled import compiled
 from cpd.distill.settings import TrainSettings
 from cpd.distill.student import Student
 from cpd.distill.whole_batch import WholeBatch
@@ -60,7 +61,8 @@ class Engine:
         if self.world > 1 and self.device.type == "cpu":
             torch.set_num_threads(max(1, self._threads // self.world))
         self.module: nn.Module = nn.Identity()
-        self.channels_last = settings.channels_last
+        self.channels_last, self.compile = settings.channels_last, settings.compile
+        self.forward: Callable[..., Tensor] = self.module  # the student as it is called in training
         self._optimizer: Any = None
 
     def lay_out(self, module: nn.Module) -> None:
@@ -91,6 +93,10 @@ class Engine:
                 "layout allows; turn it off."
             ) from error
 
+    def fast(self, module: nn.Module) -> Callable[..., Tensor]:
+        """The module as it is called in every step: as compiled code where the settings ask for it."""
+        return compiled(module) if self.compile else module
+
     def adopt(self, student: Student) -> None:
         """Train this student from now on."""
         self.lay_out(student.module)
@@ -102,6 +108,7 @@ class Engine:
                     first = tensor.detach().contiguous()
                     dist.broadcast(first, 0)
                     tensor.detach().copy_(first)
+        self.forward = self.fast(self.module)
         self._optimizer = self.accelerator.prepare_optimizer(student.optimizer, device_placement=False)
 
     @contextlib.contextmanager

@@ -45,6 +45,7 @@ class Lesson:
         self.mixed = Mixed(settings, len(task.classes)) if Mixed.wanted(settings) else None
         self.terms = loss_terms(settings, teacher is not None)
         self.cache: Cache | None = None
+        self.ask = engine.fast(teacher) if teacher is not None else None
         self.asks_teacher = teacher is not None and any(LOSSES[name].needs_teacher for name in self.terms)
 
     def learn(
@@ -90,11 +91,11 @@ class Lesson:
             if self.taps is not None:
                 outputs, teacher, pairs = self.taps.see(x)
             else:
-                outputs = self.engine.module(x)
+                outputs = self.engine.forward(x)
                 if self.asks_teacher and teacher is None:
-                    assert self.teacher is not None
+                    assert self.ask is not None
                     with torch.no_grad():
-                        teacher = self.teacher(x)
+                        teacher = self.ask(x)
         taught = None if teacher is None else fitted_to(teacher.float(), outputs)
         seen = Seen(outputs.float(), taught, y, self.task.loss, self.settings.temperature, pairs)
         return {name: LOSSES[name].load()(seen) for name in self.terms}

@@ -75,6 +75,8 @@ class TrainSettings:
             parallel, by torchrun.
         channels_last: lay images and weights out channel by channel at every pixel, which convolutions are often faster
             with.
+        compile: train with torch.compile, student and teacher; the student is compiled anew after every cut, so it pays
+            where cuts are few and steps are many, most of all on a GPU.
     """
 
     epochs: float = 15.0
@@ -113,6 +115,7 @@ class TrainSettings:
     precision: str = "no"
     processes: int = 1
     channels_last: bool = False
+    compile: bool = False
 
     def __post_init__(self) -> None:
         for name, least in _POSITIVE.items():
@@ -130,6 +133,8 @@ class TrainSettings:
             raise RunError(
                 f"batch_size {self.batch_size} cannot be worked through in {self.accumulate} equal parts; change accumulate."
             )
+        if self.compile and self.processes > 1:
+            raise RunError("compile works with one process; turn it off, or set processes to 1.")
         if self.mixup and self.augment and self.batch_size % 2:
             raise RunError(f"mixup pairs images, and batch_size {self.batch_size} is odd; make it even.")
         unknown = [name for name in self.losses if name not in LOSSES]

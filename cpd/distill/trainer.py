@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cpd.distill.cache import Cache
+from cpd.distill.compiled import check_compiler
 from cpd.distill.engine import Engine, laid_out
 from cpd.distill.features import Taps
 from cpd.distill.lesson import Lesson, loss_terms
@@ -155,6 +156,10 @@ class _Run:
                     "losses that compare features need a pruned network and its own dense one; set their weights to 0 here."
                 )
             self.taps = Taps(comb, model, self.engine.device)
+        if settings.compile:
+            if self.taps is not None:
+                raise RunError("compile does not work with losses that compare features; turn it off.")
+            check_compiler(self.engine.device)
         self.lesson = Lesson(task, settings, self.engine, self.teacher, self.taps, self.total)
         goal: dict[str, Any] = {"target": dict(target or {}), "plan": plan.to_json() if plan else "", "begin": begin}
         if teacher is not None:
