@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "torchvision", "timm", "torchmetrics", "accelerate", "sklearn", "captum", "ray")
 WITHOUT_TORCH = (
-    "cpd", "cpd.errors", "cpd.comb.group", "cpd.comb.record", "cpd.prune.plan", "cpd.prune.cost", "cpd.prune.solve", "cpd.prune.order",
+    "cpd", "cpd.access", "cpd.errors", "cpd.comb.group", "cpd.comb.record", "cpd.prune.plan", "cpd.prune.cost", "cpd.prune.solve", "cpd.prune.order",
     "cpd.prune.index", "cpd.prune.latency", "cpd.prune.predict", "cpd.prune.presets", "cpd.prune.trial", "cpd.prune.compare", "cpd.runs.store", "cpd.runs.spec", "cpd.runs.project", "cpd.runs.launcher", "cpd.runs.control", "cpd.runs.policy", "cpd.runs.memory", "cpd.runs.supervisor", "cpd.runs.crew", "cpd.runs.relay", "cpd.runs.ray_launcher",
     "cpd.runs.workspace", "cpd.measure", "cpd.measure.measurement", "cpd.measure.metrics", "cpd.measure.history", "cpd.measure.answers", "cpd.measure.machine", "cpd.models", "cpd.tasks",
     "cpd.importance", "cpd.importance.scores", "cpd.importance.registry", "cpd.importance.normalise", "cpd.importance.stability", "cpd.distill.settings", "cpd.cli",

@@ -10,11 +10,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 CALLED = {"sklearn": "scikit-learn", "PIL": "pillow", "torch_pruning": "torch-pruning"}
-OPTIONAL = {
-    "segmentation_models_pytorch",
-    "tensorboard",
-    "mlflow",
-}  # asked for by name, and missed in one line where it is not there
+OPTIONAL = {"tensorboard", "mlflow"}  # asked for by name, and missed in one line where it is not there
+FILES = ("requirements.txt", "requirements-cluster.txt", "requirements-oidc.txt")
 
 
 def imported(folder: Path) -> set[str]:
@@ -40,13 +37,13 @@ def test_the_product_imports_what_requirements_pins(folder: str) -> None:
     needed = {
         CALLED.get(name, name) for name in imported(ROOT / folder) - own - OPTIONAL - set(sys.stdlib_module_names)
     }
-    assert not needed - pinned("requirements.txt")
+    assert not needed - pinned(*FILES)
 
 
 def test_pins_are_what_is_installed() -> None:
     import importlib.metadata
 
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements-oidc.txt"):
+    for name in (*FILES, "requirements-dev.txt"):
         for line in (ROOT / name).read_text().splitlines():
             if "==" in line:
                 package, _, version = line.partition("==")
