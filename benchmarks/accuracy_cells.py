@@ -36,6 +36,7 @@ class Method:
 
 METHODS = {
     "tp-l2": Method("Torch-Pruning, group L2", "l2", taught=False),
+    "tp-l2-kd": Method("Torch-Pruning, group L2, distilled", "l2", taught=True),
     "tp-taylor": Method("Torch-Pruning, Taylor", "taylor", taught=False),
     "tp-taylor-kd": Method("Torch-Pruning, Taylor, distilled", "taylor", taught=True),
     "released": Method("released schedule and score, distilled", "reference", taught=True, meanwhile=True),

@@ -63,7 +63,7 @@ def test_every_method_is_trained_by_one_budget() -> None:
 
     assert not {field.name for field in fields(Budget)} & set(METHODS)
     assert len({digest(asdict(budget)) for budget in (Budget(), QUICK, FULL)}) == 3
-    assert sum(method.rival for method in METHODS.values()) == 4
+    assert sum(method.rival for method in METHODS.values()) == 5
 
 
 def test_a_network_that_the_rival_cut_is_opened_again_from_its_tensors(tmp_path: Path) -> None:
