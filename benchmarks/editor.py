@@ -4,7 +4,8 @@ A made-up chain of 150 convolutions with scores, a latency profile and a sensiti
 column of the Plan screen is there. For each kind of edit two times, from the key or the mouse button to: the tiles say
 something else, and the last change of anything on the page (the chart, the table's cells, the buttons). Beside them the
 processor time that an edit costs the server and the browser, which other work on the machine does not lengthen. Bar: the
-tiles within 300 ms in the median of every kind.
+tiles within 300 ms in the median of every kind of edit. Selecting changes no tile: what is timed there is the line below
+the chart that says how many groups are selected, and it is tabled without a bar.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ sys.path += [str(bench.ROOT / "tests" / "app"), str(bench.ROOT / "tests" / "brow
 
 GROUPS, WIDTH, BAR_MS = 150, 128, 300.0  # so wide that one percent more is another width
 FLAGS = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync".split()
+SELECTING = ("brush groups", "clear the selection")
 # Times the way from the last key or mouse button of an edit to what it changes on the page.
 WATCH = """
 window.watch = {
@@ -157,10 +159,12 @@ def main() -> int:
         result[name] = {"tiles_ms": tiles.tolist(), "all_ms": all_.tolist(), "server_cpu_ms": own.tolist(), "browser_cpu_ms": other.tolist()}
         rows.append([name, *(f"{value:.0f}" for value in (np.median(tiles), tiles.max(), np.median(all_), all_.max(), np.median(own), np.median(other)))])
     bench.table(["edit", "tiles, median ms", "worst", "everything, median ms", "worst", "server CPU ms", "browser CPU ms"], rows)
-    worst = max(float(np.median(row["tiles_ms"])) for row in result.values())
+    tiles = {name: float(np.median(row["tiles_ms"])) for name, row in result.items()}
+    worst = max(ms for name, ms in tiles.items() if name not in SELECTING)
+    selecting = max(tiles[name] for name in SELECTING)
     everything = max(float(np.median(row["all_ms"])) for row in result.values())
     figure = (f"{GROUPS} groups, load {load:.1f}: the tiles follow an edit within {worst:.0f} ms (slowest kind, median; bar {BAR_MS:.0f}), "
-              f"everything within {everything:.0f} ms.")  # fmt: skip
+              f"a selection is shown within {selecting:.0f} ms, everything within {everything:.0f} ms.")  # fmt: skip
     return bench.end(arguments, {"edits": json.loads(json.dumps(result))}, figure, worst <= BAR_MS)
 
 
