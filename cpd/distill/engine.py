@@ -241,5 +241,5 @@ def _check_parts(settings: TrainSettings, world: int) -> None:
 
 def laid_out(module: nn.Module, layout: torch.memory_format) -> nn.Module:
     """The module itself, its four-dimensional weights in that layout."""
-    changed: nn.Module = module.to(memory_format=layout)  # type: ignore[call-overload]
+    changed: nn.Module = module.to(memory_format=layout)  # type: ignore[call-overload]  # torch's stubs want more with it
     return changed

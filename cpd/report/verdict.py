@@ -67,6 +67,7 @@ def flips(answers: Answers, pruned: Measurement) -> str:
         return (
             f"On average {percent(float(answers.flipped.mean()))} of an image's pixels get another answer than before."
         )
+    # whoever is judged by top-1 gave every image one answer; only those judged by pixels keep none
     was = answers.dense.answer == answers.targets  # type: ignore[union-attr]
     now = answers.pruned.answer == answers.targets  # type: ignore[union-attr]
     lost, won, all_of = int((was & ~now).sum()), int((now & ~was).sum()), int(answers.flipped.sum())
