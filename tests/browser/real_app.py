@@ -11,12 +11,15 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
+from playwright.sync_api import Page, expect
+
 from cpd.runs.launcher import Handle, LocalLauncher
 from cpd.runs.store import Store
 from cpd.runs.workspace import database, run_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 SHOTS = ROOT / "test-results"
+SLOW = 120_000  # ms; on a busy machine
 
 
 class Server:
@@ -63,3 +66,10 @@ class Server:
         """As a crash would: no chance to clean up."""
         self.process.kill()
         self.process.wait(10)
+
+
+def settled(page: Page) -> None:
+    """Until the script has run, without an error."""
+    page.wait_for_selector("[data-testid=stMain] h1")
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=SLOW)
+    expect(page.get_by_test_id("stException")).to_have_count(0)

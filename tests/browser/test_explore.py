@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlparse
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from real_app import SHOTS, Server
+from real_app import SHOTS, Server, settled
 
 from app.charts.sensitivity import sensitivity_map
 from app.sense import widths_of
@@ -43,12 +43,6 @@ def page(chromium: Browser):
     page.set_default_timeout(60_000)
     yield page
     context.close()
-
-
-def settled(page: Page) -> None:
-    page.wait_for_selector("[data-testid=stMain] h1")
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=SLOW)
-    expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
 def group_in(page: Page) -> str:

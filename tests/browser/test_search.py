@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Error, Page, expect
-from real_app import SHOTS, Server
+from real_app import SHOTS, Server, settled
 
 from app.steps import PAGES
 from app.widgets.chrome import TERMS
@@ -28,12 +28,6 @@ def page(chromium: Browser):
     page.set_default_timeout(SLOW)
     yield page
     context.close()
-
-
-def settled(page: Page) -> None:
-    page.wait_for_selector("[data-testid=stMain] h1")
-    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]", timeout=SLOW)
-    expect(page.get_by_test_id("stException")).to_have_count(0)
 
 
 def press(page: Page, key: str) -> None:
