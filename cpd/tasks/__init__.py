@@ -11,6 +11,7 @@ voc:DIR             PASCAL VOC as torchvision reads it
 
 task.py             what the trainer and the measurements ask of a task
 order.py            which images come when
+files.py            which files are images
 classification/     one source of images a file
 segmentation/       one source of images with masks a file
 """

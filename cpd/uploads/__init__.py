@@ -9,6 +9,8 @@
     state_dict.py   what a torch.save file names, before torch reads it; then its tensors as safetensors
     archive.py      the table of contents of a zip
     layout.py       which entries are images and masks, and the names of ours that they get
+    scenes.py       the same for the layouts of ADE20K, Cityscapes and VOC, by the code that reads folders of them
+    place.py        where a file goes
     picture.py      one image decoded
     unpack.py       an archive of images into a folder
 

@@ -2,6 +2,7 @@
 
     [train/ val/] CLASS / ... / image       becomes  [train/] CLASS / 000001.png     (imagefolder)
     [train/ val/] images|masks / ... / file becomes  images|masks / [train/] 000001.png     (masks)
+    ADE20K, Cityscapes, VOC                 see scenes.py
 
 A folder around all of it is taken off. Of names in the archive only the classes' stay, letters, digits and spaces of
 them: they are what charts and tables will say.
@@ -12,62 +13,49 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from cpd.errors import DataError
+from cpd.tasks.files import IMAGES
+from cpd.tasks.segmentation.layouts import LOOKED_FOR
 from cpd.uploads.archive import Entry
+from cpd.uploads.place import Found, Place
+from cpd.uploads.scenes import Read, scenes
 from cpd.uploads.tensors import short
 
-IMAGES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"})
 _ARCHIVES = frozenset(".zip .tar .gz .tgz .bz2 .xz .7z .rar .zst .lz .jar .whl .npz .cab .iso".split())
 _PARTS = {"train": "train", "training": "train", "val": "val", "validation": "val", "valid": "val", "test": "test"}
 _PAIR = ("images", "masks")
 _JUNK = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+_HALVES = frozenset({"annotations", "gtFine", "leftImg8bit", "JPEGImages", "SegmentationClass"})
+WANTED = f"a folder of images for each class, {LOOKED_FOR}"
 
 
-@dataclass(frozen=True)
-class Place:
-    """An entry, the folder of ours that it goes to, and its number there."""
+def layout(entries: Sequence[Entry], read: Read) -> Found:
+    """Raises DataError, without the archive's name: nested archives, no images, or none of the layouts.
 
-    entry: Entry
-    folder: str
-    number: int
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What an archive holds.
-
-    Attributes:
-        source: "imagefolder" or "masks", as data sets are named.
-        classes: names of class folders as they will be on disk.
-        names: the entry classes.txt of masks, None where there is none.
-        left_out: files that are neither.
+    Args:
+        read: gives the bytes of an entry.
     """
-
-    source: str
-    places: tuple[Place, ...]
-    classes: tuple[str, ...]
-    names: Entry | None
-    left_out: int
-
-
-def layout(entries: Sequence[Entry]) -> Layout:
-    """Raises DataError, without the archive's name: nested archives, no images, or neither of the two layouts."""
     entries = [entry for entry in entries if not any(p in _JUNK or p.startswith(".") for p in entry.parts)]
     nested = next((entry for entry in entries if _suffix(entry) in _ARCHIVES), None)
     if nested is not None:
         raise DataError(f"{short(nested.name)} in it is an archive itself; put the images into one zip.")
     images = [entry for entry in entries if _suffix(entry) in IMAGES]
     if not images:
-        raise DataError("holds no images; zip the folders of your classes, or images/ and masks/.")
+        raise DataError(f"holds no images; looked for {WANTED}.")
+    found = scenes(entries, images, read)
+    if found is not None:
+        return found
     off = _around([entry.parts for entry in images])
     rows = [(entry, entry.parts[off:]) for entry in images]
     names = next((entry for entry in entries if entry.parts[off:] == ("classes.txt",)), None)
     left_out = len(entries) - len(images)
     if {"images", "masks"} <= {part for _, parts in rows for part in parts[:2]}:
         return _pairs(rows, names, left_out - (names is not None))
+    half = next((part for entry in images for part in entry.parts[:-1] if part in _HALVES), None)
+    if half is not None:
+        raise DataError(f"holds a folder {half}/, but not a whole set to segment; looked for {WANTED}.")
     return _classes(rows, left_out)
 
 
@@ -85,7 +73,7 @@ def _around(paths: Sequence[tuple[str, ...]]) -> int:
     return off
 
 
-def _classes(rows: Sequence[tuple[Entry, tuple[str, ...]]], left_out: int) -> Layout:
+def _classes(rows: Sequence[tuple[Entry, tuple[str, ...]]], left_out: int) -> Found:
     split = [parts[0].lower() in _PARTS for _, parts in rows]
     if any(split) and not all(split):
         alone = next(entry for (entry, _), inside in zip(rows, split, strict=True) if not inside)
@@ -93,9 +81,7 @@ def _classes(rows: Sequence[tuple[Entry, tuple[str, ...]]], left_out: int) -> La
     deep = 2 if all(split) else 1
     outside = next((entry for entry, parts in rows if len(parts) <= deep), None)
     if outside is not None:
-        raise DataError(
-            f"{short(outside.name)} in it lies in no class's folder; images go into a folder for each class."
-        )
+        raise DataError(f"{short(outside.name)} in it lies in no class's folder; looked for {WANTED}.")
     labels = _labels(parts[deep - 1] for _, parts in rows)
     counts: dict[str, int] = {}
     places = []
@@ -108,10 +94,10 @@ def _classes(rows: Sequence[tuple[Entry, tuple[str, ...]]], left_out: int) -> La
         raise DataError("holds images of one class; two or more are needed, each in a folder of its own.")
     if deep == 2 and not any(place.folder.startswith("train/") for place in places):
         raise DataError("holds no images under train/.")
-    return Layout("imagefolder", tuple(places), tuple(labels.values()), None, left_out)
+    return Found("imagefolder", "class folders", tuple(places), tuple(labels.values()), left_out=left_out)
 
 
-def _pairs(rows: Sequence[tuple[Entry, tuple[str, ...]]], names: Entry | None, left_out: int) -> Layout:
+def _pairs(rows: Sequence[tuple[Entry, tuple[str, ...]]], names: Entry | None, left_out: int) -> Found:
     found: dict[str, dict[tuple[str, str], Entry]] = {"images": {}, "masks": {}}
     for entry, parts in rows:
         which = next((at for at, part in enumerate(parts[:2]) if part in _PAIR), None)
@@ -136,9 +122,9 @@ def _pairs(rows: Sequence[tuple[Entry, tuple[str, ...]]], names: Entry | None, l
         if mask is None:
             raise DataError(f"{short(image.name)} in it has no mask of the same name under masks/.")
         for kind, entry in (("images", image), ("masks", mask)):
-            places.append(Place(entry, f"{kind}/{key[0]}".rstrip("/"), number))
+            places.append(Place(entry, f"{kind}/{key[0]}".rstrip("/"), number, mask=kind == "masks"))
     left_out += len(found["masks"]) - len(found["images"])
-    return Layout("masks", tuple(places), (), names, left_out)
+    return Found("masks", "images/ beside masks/", tuple(places), names=names, left_out=left_out)
 
 
 def _plain(name: str) -> str:

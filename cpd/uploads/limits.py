@@ -17,6 +17,7 @@ FILES = 50_000
 CONTENTS_BYTES = 32 * MIB  # of a zip's table of contents
 UNPACKED_BYTES = 2048 * MIB  # of all files together
 ONE_FILE_BYTES = 64 * MIB
+TEXT_BYTES = 4 * MIB  # of a text that names classes or files
 RATIO = 100  # of unpacked to packed, beyond the first MiB of a file
 NAME_LENGTH = 512
 DEPTH = 16

@@ -39,14 +39,27 @@ class Data:
     """Images that were taken.
 
     Attributes:
-        name: of the data set, "imagefolder:DIR" or "masks:DIR".
-        left_out: files of the archive that are no images.
+        name: of the data set, "imagefolder:DIR", "masks:DIR" or "voc:DIR".
+        kind: the layout that was recognised.
+        train, val: images to train on and held out, as far as the archive says; 0 where a part is held out later.
+        left_out: files of the archive that are not needed.
     """
 
     name: str
+    kind: str
     images: int
+    train: int = 0
+    val: int = 0
     classes: tuple[str, ...] = field(default=())
     left_out: int = 0
+
+    @property
+    def said(self) -> str:
+        """What was recognised, in one sentence."""
+        held = f" ({self.train:,} to train on, {self.val:,} held out)" if self.val else ""
+        rest = f"; {self.left_out:,} other {'file was' if self.left_out == 1 else 'files were'} not needed" if self.left_out else ""  # fmt: skip
+        kind = self.kind if self.kind[0].islower() else f"the layout of {self.kind}"
+        return f"{self.images:,} images in {kind}{held}, {len(self.classes)} classes{rest}."
 
 
 def receive_weights(name: str, content: BinaryIO, project: Path) -> Weights:
@@ -74,7 +87,7 @@ def receive_weights(name: str, content: BinaryIO, project: Path) -> Weights:
 
 
 def receive_data(name: str, content: BinaryIO, project: Path) -> Data:
-    """Take a zip of class folders, or of images/ and masks/; the zip itself is not kept.
+    """Take a zip of class folders, or of images and masks in any layout that is known; the zip itself is not kept.
 
     Raises:
         DataError: refused, in one line.
@@ -82,7 +95,7 @@ def receive_data(name: str, content: BinaryIO, project: Path) -> Data:
     """
     require_change("upload files")
     if Path(name).suffix.lower() != ".zip":
-        raise DataError(f"{shown(name)}: data comes as a .zip of class folders, or of images/ and masks/.")
+        raise DataError(f"{shown(name)}: data comes as a .zip of class folders, or of images and their masks.")
     with _staging(project) as stage:
         file = stage / "incoming.zip"
         _write(content, file, limits.ARCHIVE_MIB, shown(name), DataError)
@@ -90,7 +103,15 @@ def receive_data(name: str, content: BinaryIO, project: Path) -> Data:
         if "refused" in answer:
             raise DataError(one_line(name, answer["refused"]))
         place = _keep(stage / answer["made"], project / FOLDER / "data")
-        return Data(f"{answer['source']}:{place}", answer["images"], tuple(answer["classes"]), answer["left_out"])
+        return Data(
+            f"{answer['source']}:{place}",
+            answer["kind"],
+            answer["images"],
+            answer["train"],
+            answer["val"],
+            tuple(answer["classes"]),
+            answer["left_out"],
+        )
 
 
 def shown(name: str) -> str:

@@ -129,6 +129,67 @@ def archives() -> Iterator[Case]:
         yield f"the archive's name {name!r}", name, good
 
 
+# Sets to segment, in the layouts that people share -----------------------------------------------------------------------
+
+
+def ade20k(around: str = "") -> dict[str, bytes]:
+    found = {}
+    for part, names in (("training", "ab"), ("validation", "c")):
+        for name in names:
+            found[f"{around}images/{part}/{name}.jpg"] = image("jpeg")
+            found[f"{around}annotations/{part}/{name}.png"] = image(level=ord(name) - ord("a") + 1)
+    return found
+
+
+def cityscapes(around: str = "") -> dict[str, bytes]:
+    found = {}
+    for part, name, level in (("train", "a", 7), ("train", "b", 8), ("val", "c", 33), ("test", "d", 0)):
+        found[f"{around}leftImg8bit/{part}/bonn/{name}_leftImg8bit.png"] = image(level=100 + level)
+        found[f"{around}gtFine/{part}/bonn/{name}_gtFine_labelIds.png"] = image(level=level)
+        found[f"{around}gtFine/{part}/bonn/{name}_gtFine_color.png"] = PNG
+    return found
+
+
+VOC = "VOCdevkit/VOC2012"
+
+
+def voc() -> dict[str, bytes]:
+    found = {f"{VOC}/Annotations/a.xml": b"<x/>", f"{VOC}/JPEGImages/unlisted.jpg": image("jpeg")}
+    for part, names in (("train", ("2007_b", "2007_a")), ("val", ("2008_c",))):
+        found[f"{VOC}/ImageSets/Segmentation/{part}.txt"] = "".join(f"{name}\n" for name in names).encode()
+        for name in names:
+            level = ord(name[-1]) - ord("a") + 1
+            found |= {f"{VOC}/JPEGImages/{name}.jpg": image("jpeg", level=20 * level), f"{VOC}/SegmentationClass/{name}.png": image(level=level)}
+    return found
+
+
+def without(members: Mapping[str, bytes], *parts: str) -> dict[str, bytes]:
+    return {name: data for name, data in members.items() if not any(part in name for part in parts)}
+
+
+def sets() -> Iterator[Case]:
+    ade, city, pascal = ade20k("ade/"), cityscapes("cs/"), voc()
+    mask, held = "ade/annotations/training/b.png", f"{VOC}/ImageSets/Segmentation/val.txt"
+    wide = io.BytesIO()
+    Image.fromarray(np.full((6, 6, 3), 9, np.uint8)).save(wide, "png")
+    broken: dict[str, dict[str, bytes]] = {
+        "ADE20K without masks": without(ade, "annotations"), "ADE20K without images": without(ade, "images/"), "ADE20K without validation": without(ade, "validation"),
+        "ADE20K, a mask missing": without(ade, mask), "ADE20K, a mask of another size": ade | {mask: image(side=7)}, "ADE20K, a mask in colours": ade | {mask: wide.getvalue()},
+        "ADE20K, a mask as JPEG": without(ade, mask) | {mask.replace("png", "jpg"): image("jpeg")}, "ADE20K, a JPEG called PNG": ade | {mask: image("jpeg")}, "ADE20K, a mask cut short": ade | {mask: PNG[:50]},
+        "ADE20K, a class too many": ade | {"ade/objectInfo150.txt": b"Idx\tName\n1\twall\n2\tsky\n"}, "ADE20K, names that are no text": ade | {"ade/objectInfo150.txt": b"\xff\xfe\x00"},
+        "ADE20K, a mask that is vast": ade | {mask: png(60_000, 60_000)}, "ADE20K, one class": without(ade, "b.", "c.") | {f"ade/{k}/validation/c.png": image(level=1) for k in ("images", "annotations")},
+        "Cityscapes without masks": without(city, "gtFine"), "Cityscapes without images": without(city, "leftImg8bit"), "Cityscapes, coloured masks alone": without(city, "labelIds"),
+        "Cityscapes without val": without(city, "/val/"), "Cityscapes, a mask missing": without(city, "b_gtFine_labelIds"), "Cityscapes, a mask that is HTML": city | {"cs/gtFine/train/bonn/b_gtFine_labelIds.png": b"<html>"},
+        "VOC without lists": without(pascal, "ImageSets"), "VOC without val": without(pascal, "val.txt"), "VOC without masks": without(pascal, "SegmentationClass"), "VOC, a mask missing": without(pascal, "Class/2008_c"),
+        "VOC from inside": {name.removeprefix(f"{VOC}/"): data for name, data in pascal.items()}, "VOC, an empty list": pascal | {held: b"\n"}, "VOC, a list that is no text": pascal | {held: b"\xff\xfe\x00"},
+        "VOC, a list that leads out": pascal | {held: b"../../../../../etc/passwd\n"}, "VOC, an absolute name in a list": pascal | {held: b"/etc/passwd\n"}, "VOC, one image a thousand times": pascal | {held: b"2008_c\n" * 1000},
+        "VOC, an image in both lists": pascal | {held: b"2007_a\n"}, "VOC, a number beyond its classes": pascal | {f"{VOC}/SegmentationClass/2008_c.png": image(level=77)},
+        "VOC, a list that is a bomb": pascal | {held: b"2008_c\n" * (3 << 20)}, "VOC, a mask of another size": pascal | {f"{VOC}/SegmentationClass/2008_c.png": image(side=5)},
+    }  # fmt: skip
+    for name, members in broken.items():
+        yield name, "d.zip", zipped(members)
+
+
 # Images -----------------------------------------------------------------------------------------------------------------
 
 

@@ -31,7 +31,7 @@ def weights_cases(mark: str) -> list[Case]:
 
 
 def archive_cases() -> list[Case]:
-    return list(itertools.chain(zips.archives(), zips.images()))
+    return list(itertools.chain(zips.archives(), zips.sets(), zips.images()))
 
 
 def below(folder: Path) -> list[str]:
@@ -90,7 +90,7 @@ def test_the_payloads_would_run_where_nothing_stops_them(name, tmp_path):
     mark = tmp_path / "mark"
     loaded = pickle.loads(pickle.dumps(tensors.payloads(str(mark))[name], 2))
     if hasattr(loaded, "wait"):
-        loaded.wait()
+        loaded.wait(30)
     if hasattr(loaded, "close"):
         loaded.close()
     assert os.path.lexists(mark)

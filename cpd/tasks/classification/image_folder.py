@@ -13,8 +13,8 @@ from cpd.tasks import Progress
 from cpd.tasks.classification.images import Open, image_set, pair
 from cpd.tasks.classification.normalise import Normalisation
 from cpd.tasks.classification.task import ClassificationTask
+from cpd.tasks.files import IMAGES
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".pgm", ".ppm"})
 HELD_OUT = ("val", "validation", "valid", "test")  # the first of these that is there
 
 
@@ -53,9 +53,7 @@ def _listed(root: Path, classes: tuple[str, ...], name: str) -> tuple[Open, Tens
     labels: list[int] = []
     for label, each in enumerate(classes):
         found = (
-            sorted(p for p in (root / each).rglob("*") if p.suffix.lower() in SUFFIXES)
-            if (root / each).is_dir()
-            else []
+            sorted(p for p in (root / each).rglob("*") if p.suffix.lower() in IMAGES) if (root / each).is_dir() else []
         )
         files += found
         labels += [label] * len(found)

@@ -4,15 +4,22 @@ task.py          the task itself: batches, loss, mean IoU
 scenes.py        where pixels come from: memory, or files decoded as they are needed
 moves.py         random changes to an image together with its mask
 windows.py       images larger than what the model takes
-pairs.py         images and masks in folders, paired and read
+layouts.py       how images and masks may lie in folders, or in an archive
+meaning.py       what the numbers in their masks mean
+masks.py         masks as numbers
+pairs.py         an image with its mask as tensors
 digit_scenes.py, mask_folder.py, voc.py     one source each
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cpd.errors import DataError
 from cpd.tasks import DATA_FORMS, Progress
-from cpd.tasks.segmentation.task import SegmentationTask
+
+if TYPE_CHECKING:
+    from cpd.tasks.segmentation.task import SegmentationTask
 
 
 def load_segmentation(

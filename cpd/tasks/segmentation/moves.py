@@ -16,7 +16,8 @@ from torchvision import tv_tensors
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as tv
 
-IGNORE = 255  # in a mask: this pixel counts neither for the loss nor for the metric
+from cpd.tasks.segmentation.masks import IGNORE
+
 DRAWS = 8
 
 

@@ -13,7 +13,8 @@ from torch import Generator, Tensor
 from cpd.measure.machine import usable_cores
 from cpd.tasks import Progress
 from cpd.tasks.classification.normalise import Normalisation
-from cpd.tasks.segmentation.moves import DRAWS, IGNORE, Moves, moved
+from cpd.tasks.segmentation.masks import IGNORE
+from cpd.tasks.segmentation.moves import DRAWS, Moves, moved
 
 MEMORY_BYTES = 1 << 30  # of one set; beyond it scenes are decoded as they are needed
 _READ_AHEAD = 3  # batches

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cpd.errors import DataError
 from cpd.tasks.order import epoch_order
-from cpd.tasks.segmentation.moves import IGNORE
+from cpd.tasks.segmentation.masks import IGNORE
 from cpd.tasks.segmentation.scenes import Scenes
 from cpd.tasks.segmentation.windows import fitted, whole_image
 from cpd.tasks.task import Batch
