@@ -14,7 +14,7 @@ WITHOUT_TORCH = (
     "cpd", "cpd.access", "cpd.errors", "cpd.comb.group", "cpd.comb.record", "cpd.prune.plan", "cpd.prune.cost", "cpd.prune.solve", "cpd.prune.order",
     "cpd.prune.index", "cpd.prune.latency", "cpd.prune.predict", "cpd.prune.presets", "cpd.prune.trial", "cpd.prune.compare", "cpd.runs.store", "cpd.runs.spec", "cpd.runs.project", "cpd.runs.launcher", "cpd.runs.control", "cpd.runs.policy", "cpd.runs.memory", "cpd.runs.supervisor", "cpd.runs.crew", "cpd.runs.relay", "cpd.runs.ray_launcher",
     "cpd.runs.workspace", "cpd.measure", "cpd.measure.measurement", "cpd.measure.metrics", "cpd.measure.history", "cpd.measure.answers", "cpd.measure.machine", "cpd.models", "cpd.tasks",
-    "cpd.importance", "cpd.importance.scores", "cpd.importance.registry", "cpd.importance.normalise", "cpd.importance.stability", "cpd.distill.settings", "cpd.cli",
+    "cpd.importance", "cpd.importance.scores", "cpd.importance.registry", "cpd.importance.normalise", "cpd.importance.stability", "cpd.distill.settings", "cpd.distill.together", "cpd.measure.abilities", "cpd.runs.sound", "cpd.runs.command_line", "cpd.cli",
     "cpd.attribution", "cpd.attribution.record", "cpd.attribution.methods",
     "cpd.sensitivity", "cpd.sensitivity.table", "cpd.sensitivity.staircase", "cpd.sensitivity.settings", "cpd.sensitivity.ladder",
     "cpd.export.records", "cpd.runs.record", "cpd.uploads", "cpd.uploads.bring", "cpd.uploads.receive", "cpd.uploads.check", "cpd.uploads.unpack",
@@ -23,7 +23,9 @@ WITHOUT_TORCH = (
 
 
 def python(code: str) -> None:
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
@@ -12,7 +11,8 @@ from typing import Any
 
 from cpd.cli import options
 from cpd.cli.progress import Bar
-from cpd.distill.settings import TrainSettings
+from cpd.distill.settings import TrainSettings, described
+from cpd.distill.weights import Weight
 from cpd.errors import RunError
 from cpd.measure.metrics import words
 from cpd.runs.spec import RunSpec
@@ -37,7 +37,7 @@ _PRUNING = (
 
 def add_settings(parser: argparse.ArgumentParser, pruning: bool) -> None:
     """One option for every field of TrainSettings, with the help that its docstring gives."""
-    about = _described(TrainSettings.__doc__ or "")
+    about = described()
     group = parser.add_argument_group("training")
     for field in fields(TrainSettings):
         if field.name in _PLACED or (field.name in _PRUNING and not pruning) or field.default is MISSING:
@@ -55,7 +55,7 @@ def add_settings(parser: argparse.ArgumentParser, pruning: bool) -> None:
             metavar="NAME=W",
             action="append",
             default=[],
-            help="weight of a loss, or FROM:TO for one that moves over the run; names replace the default mix; repeat",
+            help="weight of a loss, or FROM:TO for one that moves over the run, or FROM:TO:BEGIN:END over that share of it; names replace the default mix; repeat",
         )
     group.add_argument("--seed", type=int, default=0, help="of every random choice (default 0)")
 
@@ -69,7 +69,7 @@ def chosen_settings(arguments: argparse.Namespace) -> TrainSettings:
     given = {f.name: getattr(arguments, f.name, None) for f in fields(TrainSettings) if f.name not in _PLACED}
     row: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     losses = {
-        name: _weight(value)
+        name: Weight.parse(str(value))
         for name, value in (options.pair(text, "--loss") for text in getattr(arguments, "loss", []))
     }
     if losses:
@@ -110,12 +110,6 @@ def do(kind: str, arguments: argparse.Namespace, more: Mapping[str, Any]) -> Run
     return row
 
 
-def _weight(value: Any) -> Any:
-    """{"from": 1, "to": 0.2} of "1:0.2"; anything else as it is, for the settings to judge."""
-    first, colon, last = value.partition(":") if isinstance(value, str) else ("", "", "")
-    return {"from": options.literal(first), "to": options.literal(last)} if colon else value
-
-
 class _Watcher:
     """Shows a run that is done in this process."""
 
@@ -134,14 +128,3 @@ class _Watcher:
 
     def progress(self, step: int, total: int) -> None:
         self.bar(step, total)
-
-
-def _described(text: str) -> dict[str, str]:
-    """Name -> description of an Attributes section; "lr, weight_decay: ..." describes both."""
-    section = text.partition("Attributes:")[2]
-    found: dict[str, str] = {}
-    for entry in re.split(r"\n {8}(?=\w)", section):
-        names, colon, about = entry.strip().partition(": ")
-        if colon:
-            found.update(dict.fromkeys(re.split(r",\s*", names), " ".join(about.split()).rstrip(".")))
-    return found

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from cpd.errors import RunError
+from cpd.measure.machine import no_compiler
 
 
 def check_compiler(device: torch.device) -> None:
@@ -26,10 +27,7 @@ def check_compiler(device: torch.device) -> None:
     try:
         torch.compile(_probe, dynamic=False)(x).backward()
     except Exception as error:  # whatever inductor and the compilers below it raise
-        needs = "Triton and a C compiler" if device.type == "cuda" else "a C++ compiler (g++ or clang++)"
-        raise RunError(
-            f"compile does not work here, it needs {needs}; install it, or turn compile off ({_line(error)})."
-        ) from error
+        raise RunError(no_compiler(device.type, _line(error))) from error
 
 
 def compiled(module: nn.Module) -> Callable[..., Tensor]:

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from cpd.distill.compiled import compiled
 from cpd.distill.settings import TrainSettings
 from cpd.distill.student import Student
+from cpd.distill.together import check_device
 from cpd.distill.whole_batch import WholeBatch
-from cpd.errors import DeviceError, RunError
+from cpd.errors import RunError
 from cpd.importance.accumulate import Accumulator
 from cpd.measure.latency import evaluating
 from cpd.measure.machine import pick_device
@@ -43,11 +44,9 @@ class Engine:
 
     def __init__(self, settings: TrainSettings) -> None:
         device = pick_device(settings.device)
-        if settings.precision == "fp16" and device.type == "cpu":
-            raise DeviceError("precision fp16 needs a GPU; use bf16 or no on the CPU.")
+        gpus = torch.cuda.device_count() if device.type == "cuda" else None
+        check_device(settings, device.type, device.index or 0, gpus)
         if device.type == "cuda":
-            if settings.processes > 1 and device.index:
-                raise DeviceError(f"device {settings.device!r}: several processes take one GPU each; use cuda or auto.")
             torch.cuda.set_device(device)
         if PartialState._shared_state and PartialState().num_processes == 1:
             # accelerate keeps its first choice for the life of the process; a second run may choose otherwise
@@ -232,11 +231,7 @@ def _check_parts(settings: TrainSettings, world: int) -> None:
             f"processes={settings.processes}, and {world} {'is' if world == 1 else 'are'} at work; start it with "
             f"`python -m cpd`, from the app, or with torchrun --nproc-per-node={settings.processes}."
         )
-    if settings.batch_size % (world * settings.accumulate):
-        raise RunError(
-            f"batch_size {settings.batch_size} cannot be shared by {world} processes in {settings.accumulate} equal "
-            "parts each; change it."
-        )
+    settings.check_parts(world)
 
 
 def laid_out(module: nn.Module, layout: torch.memory_format) -> nn.Module:

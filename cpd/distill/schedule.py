@@ -14,6 +14,7 @@ import numpy as np
 from cpd.comb.record import CombRecord
 from cpd.distill.pace import Pace
 from cpd.distill.reference import reference_cuts
+from cpd.distill.together import NO_PLAN
 from cpd.errors import PlanError
 from cpd.prune.cost import CostModel
 from cpd.prune.order import Cut, Kept, downwards, towards
@@ -67,9 +68,7 @@ class Schedule:
         single: bool = False,
     ) -> None:
         if reference and plan is not None:
-            raise PlanError(
-                "schedule reference decides by itself what goes; give a target such as macs=0.25, not a plan."
-            )
+            raise PlanError(NO_PLAN)
         self.reference, self.single = reference, single
         if (plan is None) == (target is None):
             raise PlanError("pruning needs either a plan or a target such as macs=0.25.")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from typing import Any
 
 from cpd.distill.losses import LOSSES
@@ -129,10 +131,7 @@ class TrainSettings:
         for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise RunError(f"setting {name}={getattr(self, name)!r}: choose one of {', '.join(allowed)}.")
-        if self.batch_size % self.accumulate:
-            raise RunError(
-                f"batch_size {self.batch_size} cannot be worked through in {self.accumulate} equal parts; change accumulate."
-            )
+        self.check_parts(self.processes)
         if self.compile and self.processes > 1:
             raise RunError("compile works with one process; turn it off, or set processes to 1.")
         if self.mixup and self.augment and self.batch_size % 2:
@@ -142,6 +141,16 @@ class TrainSettings:
             raise RunError(f"no loss is called {unknown[0]!r}; there are {', '.join(LOSSES)}.")
         if not self.weights:
             raise RunError(f"losses {dict(self.losses)}: weights are 0 or more, and one is above 0.")
+        if self.compile and any(LOSSES[name].needs_features for name in self.weights):
+            raise RunError("compile does not work with losses that compare features; turn it off.")
+
+    def check_parts(self, processes: int) -> None:
+        """Raises RunError where a batch has no equal parts for so many processes."""
+        if self.batch_size % (processes * self.accumulate):
+            each = "in" if processes == 1 else f"by {processes} processes in"
+            raise RunError(
+                f"batch_size {self.batch_size} cannot be worked through {each} {self.accumulate} equal parts; change it."
+            )
 
     @property
     def weights(self) -> dict[str, Weight]:
@@ -214,6 +223,23 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "precision": PRECISIONS,
     "criterion": tuple(CRITERIA),
 }
+
+
+@cache
+def described() -> Mapping[str, str]:
+    """Every setting in words, as the docstring of TrainSettings has them; "lr, weight_decay: ..." describes both."""
+    section = (TrainSettings.__doc__ or "").partition("Attributes:")[2]
+    found: dict[str, str] = {}
+    for entry in re.split(r"\n {8}(?=\w)", section):
+        names, colon, about = entry.strip().partition(": ")
+        if colon:
+            found.update(dict.fromkeys(re.split(r",\s*", names), " ".join(about.split()).rstrip(".")))
+    return found
+
+
+def limits(name: str) -> tuple[float, float]:
+    """Least and largest value of a setting that is a number."""
+    return _RANGES[name] if name in _RANGES else (_POSITIVE[name], math.inf)
 
 
 def _is_number(value: Any) -> bool:

@@ -8,9 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cpd.distill.losses import LOSSES
-from cpd.distill.settings import TrainSettings
-from cpd.errors import CpdError, DataError, PlanError
+from cpd.errors import CpdError, DataError
 from cpd.tasks.classification.normalise import Normalisation
 from cpd.tasks.task import Task
 
@@ -37,21 +35,6 @@ class Teacher(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         outputs: Tensor = self.network(images if self.same else images * self.factor + self.shift)
         return outputs
-
-
-def check_losses(settings: TrainSettings) -> None:
-    """Refuse losses that another network cannot teach.
-
-    Raises:
-        PlanError: naming them.
-    """
-    compared = [name for name in settings.weights if LOSSES[name].needs_features]
-    if compared:
-        fit = ", ".join(name for name, entry in LOSSES.items() if not entry.needs_features)
-        raise PlanError(
-            f"{' and '.join(compared)}: losses that compare features need the dense model as teacher, "
-            f"another architecture has other features; with one use {fit}."
-        )
 
 
 def check_teacher(teacher: nn.Module, inputs: tuple[Tensor, ...], task: Task, name: str) -> None:

@@ -36,7 +36,8 @@ from cpd.distill.state import (
     student_state,
 )
 from cpd.distill.student import Student
-from cpd.distill.teacher import check_losses, digest
+from cpd.distill.teacher import digest
+from cpd.distill.together import check_losses
 from cpd.distill.watch import Watch
 from cpd.errors import Diverged, PlanError, RunError
 from cpd.prune.plan import Plan
@@ -157,8 +158,6 @@ class _Run:
                 )
             self.taps = Taps(comb, model, self.engine.device)
         if settings.compile:
-            if self.taps is not None:
-                raise RunError("compile does not work with losses that compare features; turn it off.")
             check_compiler(self.engine.device)
         self.lesson = Lesson(task, settings, self.engine, self.teacher, self.taps, self.total)
         goal: dict[str, Any] = {"target": dict(target or {}), "plan": plan.to_json() if plan else "", "begin": begin}

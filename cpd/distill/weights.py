@@ -55,12 +55,34 @@ class Weight:
             )
         return weight
 
+    @property
+    def short(self) -> str:
+        """As the command line takes it: 1, or 1:0.2, or 1:0.2:0:0.5 where it does not move over all of the run."""
+        parts = [self.start] if self.start == self.stop else [self.start, self.stop]
+        parts += [] if len(parts) == 1 or (self.begin, self.end) == (0.0, 1.0) else [self.begin, self.end]
+        return ":".join(map(repr, parts))
+
+    @staticmethod
+    def parse(text: str) -> Any:
+        """The value that `short` stands for; what is no number stays text, for `of` to judge."""
+        parts = [_number(part) for part in text.split(":")]
+        if len(parts) > len(_NAMES):
+            return text
+        return parts[0] if len(parts) == 1 else dict(zip(_NAMES, parts, strict=False))
+
     def __str__(self) -> str:
         if self.start == self.stop:
             return f"{self.start:g}"
         whole = (self.begin, self.end) == (0.0, 1.0)
         between = "" if whole else f" between {self.begin:.0%} and {self.end:.0%} of the run"
         return f"{self.start:g} to {self.stop:g}{between}"
+
+
+def _number(text: str) -> Any:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _is_weight(value: Any) -> bool:

@@ -85,16 +85,25 @@ def pick_device(name: str = "auto") -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if count <= (device.index or 0):
-            why = f"{count} GPUs" if torch.version.cuda else f"a torch without CUDA ({torch.__version__})"
-            raise DeviceError(
-                f"device {name!r}: this machine has {why}; use --device cpu, or auto to take what there is."
-            )
+            raise DeviceError(no_gpu(name, count, bool(torch.version.cuda), torch.__version__))
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise DeviceError(f"device {name!r}: this machine has no Apple GPU; use --device cpu, or auto.")
     if device.type not in ("cpu", "mps"):
         raise DeviceError(f"device {name!r}: give cpu, cuda, cuda:N, mps or auto.")
     return device
+
+
+def no_gpu(name: str, count: int, cuda: bool, torch: str) -> str:
+    """Why the GPU called `name` cannot be had; `cuda`: whether torch, of this version, was built for any."""
+    why = f"{count} GPUs" if cuda else f"a torch without CUDA ({torch})"
+    return f"device {name!r}: this machine has {why}; use cpu, or auto to take what there is."
+
+
+def no_compiler(kind: str, why: str = "") -> str:
+    """What torch.compile lacks on that kind of device; `why`: what it said itself."""
+    needs = "Triton and a C compiler" if kind == "cuda" else "a C++ compiler (g++ or clang++)"
+    return f"compile does not work here, it needs {needs}; install it, or turn compile off{f' ({why})' if why else ''}."
 
 
 def device_name(device: torch.device) -> str:

@@ -12,19 +12,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cpd.access import require_change
+from cpd.access import require_change, require_owner
 from cpd.errors import RunError
 from cpd.files import make_folder, write_json
 from cpd.runs import jobs
 from cpd.runs.checkpoint import Saved, copy_checkpoint, list_checkpoints
-from cpd.runs.project import open_project
-from cpd.runs.spec import RunSpec
+from cpd.runs.likeness import BEGIN, changed, like
+from cpd.runs.project import names_the_machine, open_project
+from cpd.runs.sound import check
+from cpd.runs.spec import TRAINED, RunSpec
 from cpd.runs.store import Run, Store
 from cpd.runs.workspace import database, new_run_id, open_workspace, run_folder
 
-TRAINED = ("train", "distill")  # kinds whose options are training settings
 MOST_NOTE = 2000  # characters of a note
-BEGIN = "begin"  # option of a run that goes on from a checkpoint of another: {"run": id, "step": step}
 
 
 def submit(root: Path, spec: RunSpec) -> str:
@@ -33,10 +33,14 @@ def submit(root: Path, spec: RunSpec) -> str:
     Paths in `spec` are taken relative to the current folder.
 
     Raises:
-        RunError: no such kind or project. StorageError: the workspace cannot be written.
+        RunError: no such kind or project, or settings of a training that cannot be. StorageError: the workspace cannot be
+            written.
     """
     require_change("start a run")
-    return _submit(root, spec.anchored(Path.cwd()))
+    spec = spec.anchored(Path.cwd())
+    _require_names(spec)
+    check(root, spec)
+    return _submit(root, spec)
 
 
 def stop(root: Path, run: str) -> Run:
@@ -87,27 +91,34 @@ def move(root: Path, run: str, to: int) -> int:
         return store.move(run, to)
 
 
-def clone(root: Path, run: str, changes: Mapping[str, Any] | None = None, seed: int | None = None) -> str:
+def clone(
+    root: Path, run: str, changes: Mapping[str, Any] | None = None, seed: int | None = None, device: str = ""
+) -> str:
     """A new run like `run`, with some options changed; its id.
 
     Args:
         changes: options by name, None to leave one out; a `target` takes the place of a `plan`, and the reverse.
+        device: another one, "" for the same.
 
     Raises:
         RunError: no such run, or a change that cannot be.
     """
     require_change("start a run")
     with _store(root) as store:
-        spec = store.run(run).spec
-    options = _changed(spec.options, changes or {})
-    options.pop(BEGIN, None)
-    return _submit(root, _checked(replace(spec, options=options, seed=spec.seed if seed is None else seed)))
+        before = store.run(run).spec
+    spec = like(before, changes or {}, seed, device)
+    _require_names(spec, before)
+    check(root, spec)
+    return _submit(root, spec)
 
 
-def roll_back(root: Path, run: str, step: int, changes: Mapping[str, Any] | None = None) -> str:
+def roll_back(root: Path, run: str, step: int, changes: Mapping[str, Any] | None = None, device: str = "") -> str:
     """A new run that goes on from a checkpoint of `run`, with other options: another target, other ratios; its id.
 
     It begins with what `run` recorded up to that step. `run` itself stays as it is.
+
+    Args:
+        changes, device: as for `clone`.
 
     Raises:
         RunError: `run` has no checkpoint of that step, or is not a training.
@@ -121,14 +132,17 @@ def roll_back(root: Path, run: str, step: int, changes: Mapping[str, Any] | None
     if saved is None:
         there = ", ".join(str(row.step) for row in checkpoints(root, run)) or "none"
         raise RunError(f"run {run} has no checkpoint of step {step}; there are: {there}.")
-    options = _changed(spec.options, changes or {}) | {BEGIN: {"run": run, "step": step}}
+    options = changed(spec.options, changes or {}) | {BEGIN: {"run": run, "step": step}}
 
     def begin(store: Store, new: str, folder: Path) -> None:
         copy_checkpoint(saved, folder / "checkpoints")
         store.copy_history(run, new, step)
         store.add_event(new, step, "note", f"goes on from step {step} of {run}", {"run": run})
 
-    return _submit(root, _checked(replace(spec, options=options)), begin)
+    new = replace(spec, options=options, device=device or spec.device)
+    _require_names(new, spec)
+    check(root, new)
+    return _submit(root, new, begin)
 
 
 def annotate(root: Path, run: str, note: str) -> Run:
@@ -172,22 +186,14 @@ def _submit(root: Path, spec: RunSpec, begin: Callable[[Store, str, Path], None]
     return run
 
 
-def _changed(options: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    row = dict(options) | dict(changes)
-    if changes.get("target"):
-        row["plan"] = None
-    elif changes.get("plan"):
-        row["target"] = None
-    return {name: value for name, value in row.items() if value is not None or name in ("plan", "target")}
-
-
-def _checked(spec: RunSpec) -> RunSpec:
-    """`spec` itself, when its settings can be; raises RunError where they cannot."""
-    if spec.kind in TRAINED:
-        from cpd.runs.subject import train_settings
-
-        train_settings(spec)
-    return spec
+def _require_names(spec: RunSpec, before: RunSpec | None = None) -> None:
+    """A teacher that is named anew may be a file of this machine that runs: for that one has to be an owner."""
+    named, known = (
+        [row.options.get(name) for name in ("teacher", "teacher_weights", "teacher_settings")] if row else []
+        for row in (spec, before)
+    )
+    if named != known and names_the_machine(str(named[0] or ""), str(named[1] or ""), named[2] or {}, ""):
+        require_owner("name files, folders or downloads of this machine")
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from cpd.runs.spec import RunSpec
+from cpd.runs.spec import TRAINED, RunSpec
 
 LONGEST_GOODBYE_S = 10  # between the end of one process and the kill of those that do not follow it
 
@@ -89,6 +89,4 @@ def is_desertion(error: BaseException) -> bool:
 
 def shares(spec: RunSpec) -> bool:
     """Whether this kind of work can be shared at all."""
-    from cpd.runs.control import TRAINED
-
     return spec.kind in TRAINED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from cpd.export.card import Card
 from cpd.export.handover import Progress, Story, hand_over
 from cpd.export.result import Handover
 from cpd.export.rival import torch_pruning_script
+from cpd.runs.command_line import command_line
 from cpd.runs.finished import FinishedRun, read_finished
 from cpd.runs.record import public_name
 
@@ -50,7 +50,7 @@ def hand_over_run(
         dense=run.dense,
         pruned=run.pruned,
         cut=_cut(run),
-        command=command(run),
+        command=command_line(run.spec, plan="plan.json", public=True),
     )
     story = Story(
         run.name,
@@ -77,46 +77,6 @@ def hand_over_run(
         compiled=compiled,
         progress=progress,
     )
-
-
-def command(run: FinishedRun) -> str:
-    """A command line that does the run again from its plan.
-
-    Files are named without their folders.
-    """
-    from cpd.distill.settings import TrainSettings
-
-    spec = run.spec
-    words = [
-        "python",
-        "-m",
-        "cpd",
-        "run",
-        public_name(spec.model),
-        "--data",
-        public_name(spec.data),
-        "--plan",
-        "plan.json",
-    ]
-    words += ["--weights", Path(spec.weights).name] if spec.weights else []
-    for name, value in spec.settings.items():
-        words += ["--set", f"{name}={value}"]
-    default = TrainSettings().to_dict()
-    for name, value in spec.options.items():
-        if name == "losses" and isinstance(value, dict) and value != default.get("losses"):
-            for loss, weight in value.items():
-                words += ["--loss", f"{loss}={weight}"]
-        elif name in default and name not in ("losses", "seed", "device") and value != default[name]:
-            flag = name.replace("_", "-")
-            words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
-    if spec.options.get("teacher"):
-        words += ["--teacher", public_name(spec.options["teacher"])]
-        weights = spec.options.get("teacher_weights")
-        words += ["--teacher-weights", Path(weights).name] if weights else []
-        for name, value in (spec.options.get("teacher_settings") or {}).items():
-            words += ["--teacher-set", f"{name}={value}"]
-    words += ["--seed", str(spec.seed), "--out", "runs/again"]
-    return shlex.join(words)
 
 
 def _cut(run: FinishedRun) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from cpd.runs.workspace import check_id
 
 SCHEMA = 1
 KINDS = ("comb", "doctor", "score", "measure", "train", "distill", "profile", "trial", "attribute", "export", "sense")
+TRAINED = ("train", "distill")  # of these, those whose options are training settings
 
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")  # a module name, nothing that could lead out of a package
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d+)?|xpu(:\d+)?")

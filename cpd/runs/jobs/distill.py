@@ -10,6 +10,7 @@ from cpd.files import write_json
 from cpd.prune.plan import Plan
 from cpd.runs.context import RunContext
 from cpd.runs.finished import ANSWERS
+from cpd.runs.sound import check_training
 from cpd.runs.subject import begin_step, load_comb, load_data, load_subject, train_settings
 from cpd.runs.teacher import load_teacher
 
@@ -18,7 +19,6 @@ def run(context: RunContext) -> None:
     """Options: the fields of cpd.distill.settings.TrainSettings; plan (a plan's JSON object) or target ({"macs": 0.25});
     batches ([1, 32]) of the latency at the end; teacher (SPEC), teacher_weights, teacher_settings of another network to
     distil from than the dense model."""
-    from cpd.distill.teacher import check_losses
     from cpd.distill.trainer import train
     from cpd.measure import measure_all
     from cpd.measure.answering import answers
@@ -30,12 +30,7 @@ def run(context: RunContext) -> None:
     settings = train_settings(spec)
     plan = None if not spec.options.get("plan") else Plan.from_json(json.dumps(spec.options["plan"]))
     target = spec.options.get("target") or None
-    if (plan is None) == (target is None):
-        raise RunError('pruning needs either a plan or a target such as {"macs": 0.25}, and not both.')
-    if spec.options.get("teacher"):
-        check_losses(settings)
-    elif spec.options.get("teacher_weights") or spec.options.get("teacher_settings"):
-        raise RunError("weights or settings of a teacher are given and no teacher; name its architecture.")
+    check_training(spec)
     model, inputs = load_subject(spec)
     comb = load_comb(context, model, inputs)
     if plan is not None:
