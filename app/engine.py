@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,15 @@ import streamlit as st
 from app import state
 from cpd import access
 from cpd.errors import CpdError
+from cpd.measure.abilities import Abilities
+from cpd.measure.abilities import abilities as can_do
 from cpd.runs import control, policy, supervisor
 from cpd.runs.checkpoint import Saved
+from cpd.runs.likeness import like as alike
 from cpd.runs.policy import Policy
 from cpd.runs.project import Project
+from cpd.runs.sound import check, is_cluster
+from cpd.runs.spec import RunSpec
 from cpd.runs.standing import Standing
 from cpd.runs.standing import standing as how_it_stands
 from cpd.runs.store import Event, Run, Series, Store
@@ -57,9 +62,30 @@ def submit_again(project: Project, kind: str, options: Mapping[str, Any]) -> Non
         st.error(str(error), icon=":material/error:")
 
 
-def clone(run: str, options: Mapping[str, Any], seed: int) -> str:
-    """Queue a run like `run` with these options changed; its id. What the form does not show, such as a teacher, stays."""
-    return control.clone(state.workspace(), run, options, seed)
+def distil(project: Project, options: Mapping[str, Any], seed: int, device: str) -> str:
+    """Queue a run that prunes while distilling, on this device; its id."""
+    return control.submit(state.workspace(), alike(project.spec("distill"), options, seed, device))
+
+
+def clone(run: str, options: Mapping[str, Any], seed: int, device: str = "") -> str:
+    """Queue a run like `run` with these options changed; its id. What the form does not show stays."""
+    return control.clone(state.workspace(), run, options, seed, device)
+
+
+def planned(project: Project, options: Mapping[str, Any], seed: int, device: str, like: Run | None = None) -> tuple[RunSpec | None, str]:
+    """What `distil` or `clone` would queue, and why it cannot be in words ("" when it can)."""
+    try:
+        new = alike(like.spec if like else project.spec("distill"), options, seed, device)
+        check(state.workspace(), new)
+    except CpdError as error:
+        return None, str(error)
+    return new, ""
+
+
+def abilities(device: str) -> Abilities:
+    """What this machine can do on that device; on a cluster, where another one computes, nothing speaks against anything."""
+    found = can_do(device)
+    return replace(found, gpus=None, cores=64, compiler="", bf16=None) if is_cluster(state.workspace()) else found
 
 
 def prepare(project: Project) -> None:
@@ -133,9 +159,9 @@ def move(run: str, to: int) -> None:
     control.move(state.workspace(), run, to)
 
 
-def roll_back(run: str, step: int, options: Mapping[str, Any]) -> str:
+def roll_back(run: str, step: int, options: Mapping[str, Any], device: str = "") -> str:
     """Queue a run that goes on from a checkpoint of `run` with other options; its id."""
-    return control.roll_back(state.workspace(), run, step, options)
+    return control.roll_back(state.workspace(), run, step, options, device)
 
 
 def parallel() -> int:

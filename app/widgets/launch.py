@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from app import engine, state, who
-from app.numbers import percent
-from app.widgets.budget import budget, demo_of
+from app.widgets.budget import Chosen, budget
+from app.widgets.goal import goal
 from app.widgets.steering import ORIGIN, told
 from cpd.errors import CpdError
 from cpd.prune.plan import Plan
+from cpd.runs.command_line import command_line
 from cpd.runs.project import Project
 from cpd.runs.rows import Run
-
-PLAN, TARGET, SAME = "The current plan", "A target", "The same plan"
-TARGETS = {"macs": "MACs", "params": "Parameters"}
+from cpd.runs.spec import RunSpec
 
 
 def origin(project: Project) -> tuple[Run, int | None] | None:
@@ -40,42 +40,17 @@ def launch_card(project: Project, comb: state.Combed, plan: Plan | None, *, shor
     key = f"run.{like.id}.{step}" if like else "run"
     if like is not None:
         _banner(like, step)
-    share = comb.cost.price(plan.keep).share_of(comb.cost.dense) if plan else {"macs": 1.0, "params": 1.0}
-    useful = plan is not None and share["params"] < 1
-    old_plan = like is not None and bool(like.spec.options.get("plan"))
-    choices = [*([SAME] if old_plan and step is None else []), PLAN, TARGET]
     left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
     with left:
-        st.session_state.setdefault(f"{key}.what", choices[0] if old_plan or (like is None and useful) else TARGET)
-        what = st.segmented_control("Prune down to", choices, key=f"{key}.what", required=True, persist_state="session",
-                                    help="The plan says what every group keeps. With a target the run decides on its way, by scores "
-                                    "of the student as it learns.")  # fmt: skip
-        if what == PLAN:
-            if useful:
-                st.caption(f"The plan leaves {percent(share['macs'])} of the MACs and {percent(share['params'])} of the parameters."
-                           + (" Widths are made of the units that the checkpoint still has." if step else ""))  # fmt: skip
-            else:
-                st.caption(":material/info: The plan cuts nothing yet. Choose ratios on the Plan screen, or prune down to a target.")
-        elif what == TARGET:
-            demo = demo_of(project)
-            before = dict((like.spec.options.get("target") or {}) if like else demo.target if demo else {})
-            name, stays = next(iter(before.items()), ("macs", 0.25))
-            a, b = st.columns(2)
-            name = a.selectbox("Of", list(TARGETS), list(TARGETS).index(name) if name in TARGETS else 0, key=f"{key}.target.name",
-                               format_func=TARGETS.__getitem__, persist_state="session")  # fmt: skip
-            stays = b.number_input("Share that stays, %", 1, 99, max(1, min(99, round(100 * stays))), key=f"{key}.target.share", persist_state="session")
-    settings, seed, problem = budget(project, like)
-    options: dict[str, Any] = {**settings, "plan": None, "target": None}
-    if what == PLAN and plan is not None:
-        options["plan"] = json.loads(plan.to_json())
-    elif what == SAME and like is not None:
-        options["plan"] = like.spec.options["plan"]
-    elif what == TARGET:
-        options["target"] = {name: stays / 100}
-    ready = not problem and bool(project.data) and (what != PLAN or useful)
+        towards = goal(project, comb, plan, like, step, key)
+    how = budget(project, like)
+    spec, problem = None, how.problem
+    if not problem and towards.ready:
+        spec, problem = engine.planned(project, how.options | towards.options, how.seed, how.device, like)
+    ready = spec is not None and not problem and bool(project.data)
     with right:
         st.button("Go on from there" if step is not None else "Prune while distilling", type="primary", icon=":material/rocket_launch:", key="run.start",
-                  on_click=start, args=(project, options, seed, like.id if like else "", step), disabled=not ready or who.looks_on(), width="stretch",
+                  on_click=start, args=(project, how, towards.options, like.id if like else "", step), disabled=not ready or who.looks_on(), width="stretch",
                   shortcut="Ctrl+Enter" if shortcut else None)  # fmt: skip
     if problem:
         st.error(problem, icon=":material/error:")
@@ -83,6 +58,19 @@ def launch_card(project: Project, comb: state.Combed, plan: Plan | None, *, shor
         st.caption(":material/info: This project has no data to distil with; make a project with data on the Start screen.")
     if st.session_state.get("run.error"):
         st.error(st.session_state.pop("run.error"), icon=":material/error:")
+    if spec is not None and ready and step is None:
+        _on_the_command_line(spec, towards.file)
+
+
+def _on_the_command_line(spec: RunSpec, plan: str) -> None:
+    """The same run without the app."""
+    with st.popover("The same on the command line", icon=":material/terminal:", type="tertiary", key="run.command"):
+        row = spec.options.get("plan")
+        shown = Path(plan).name if who.looks_on() else plan
+        st.code(command_line(spec, plan=(shown or "plan.json") if row else "", out=f"runs/{spec.project}", public=who.looks_on()), language="bash", wrap_lines=True)
+        if row and not plan:
+            st.download_button("Download plan.json", json.dumps(row, indent=1), "plan.json", "application/json", icon=":material/download:", key="run.command.plan", on_click="ignore")
+        st.caption("With every setting of the form. It goes on where it was interrupted when it is called again.")
 
 
 def _banner(like: Run, step: int | None) -> None:
@@ -93,18 +81,19 @@ def _banner(like: Run, step: int | None) -> None:
             saved = next((place for place in engine.checkpoints(like.id) if place.step == step), None)
             st.markdown(f":material/history: Goes on from **{like.id}**, {told(saved) if saved else f'step {step:,}'}.")
         if like.spec.options.get("teacher"):
-            st.caption(f"Its teacher stays {like.spec.options['teacher']}.")
+            st.caption(f"Its teacher: `{str(like.spec.options['teacher']).replace('`', '')}`")
         st.button("Start afresh instead", key="run.afresh", type="tertiary", on_click=lambda: st.session_state.pop(ORIGIN, None))
 
 
-def start(project: Project, options: dict[str, Any], seed: int, like: str, step: int | None) -> None:
+def start(project: Project, how: Chosen, goal: dict[str, Any], like: str, step: int | None) -> None:
+    options = how.options | goal
     try:
         if step is not None:
-            run = engine.roll_back(like, step, options)
+            run = engine.roll_back(like, step, options, how.device)
         elif like:
-            run = engine.clone(like, options, seed)
+            run = engine.clone(like, options, how.seed, how.device)
         else:
-            run = engine.submit(project, "distill", options, seed)
+            run = engine.distil(project, options, how.seed, how.device)
     except CpdError as error:
         st.session_state["run.error"] = str(error)
         return
