@@ -210,7 +210,7 @@ def test_a_provider_that_fails_lets_nobody_in(root):
 def test_a_worker_is_nobodys_visitor():
     """A process of its own asks nobody, whoever the app that started it is talking to."""
     code = "from cpd import access; access.require_owner('do anything'); assert not access.is_shared()"
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, timeout=300).returncode == 0
 
 
 # What writes past the two guarded places, and who calls it: all of it behind one of the functions above, in a worker, the

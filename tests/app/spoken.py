@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -34,9 +35,10 @@ class Spoken:
             state.id, state.trigger_value = press, True
         self._socket.send(message.SerializeToString())
         self.text, self.ids = "", {}
+        deadline = time.monotonic() + 60
         while True:
             answer = ForwardMsg()
-            answer.ParseFromString(self._socket.recv(timeout=60))
+            answer.ParseFromString(self._socket.recv(timeout=max(0.0, deadline - time.monotonic())))
             if answer.WhichOneof("type") == "delta":
                 self.text += str(answer.delta)
                 element = answer.delta.new_element

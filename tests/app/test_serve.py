@@ -13,10 +13,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from app.security import content_security_policy, inline_script_hashes
+from tests.within import within
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,13 +29,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def serve(port: int, home: Path, cwd: Path = ROOT) -> subprocess.Popen[str]:
+def serve(port: int, home: Path, cwd: Path = ROOT, log: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
+    """A server that lives on says what it says into a file: nobody reads a pipe, and a full one would stop it."""
     environment = os.environ | {"CPD_HOME": str(home), "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "app.serve", "--port", str(port)]
-    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=cwd, env=environment, stdout=log, stderr=log, text=True)
 
 
-def until_healthy(port: int, server: subprocess.Popen[str], patience_s: float = 30.0) -> None:
+def until_healthy(port: int, server: subprocess.Popen[str], patience_s: float = 30.0, log: Path | None = None) -> None:
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline and server.poll() is None:
         try:
@@ -42,24 +45,33 @@ def until_healthy(port: int, server: subprocess.Popen[str], patience_s: float = 
                     return
         except OSError:
             time.sleep(0.1)
-    raise AssertionError(f"the server is not healthy: {server.stderr.read() if server.poll() is not None and server.stderr else 'no answer'}")
+    said = log.read_text() if log else server.stderr.read() if server.poll() is not None and server.stderr else ""
+    raise AssertionError(f"the server is not healthy after {patience_s:g} s: {said or 'no answer'}")
+
+
+def ended(server: subprocess.Popen[str]) -> None:
+    """Ask it to end; kill one that does not."""
+    server.terminate()
+    with within(server, 20, "the end of a server"):
+        server.wait()
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """A server that was started from another folder, where no config file is found."""
     port, elsewhere = free_port(), tmp_path_factory.mktemp("elsewhere")
-    server = serve(port, elsewhere / "home", cwd=elsewhere)
+    log = elsewhere / "server.log"
+    with log.open("w") as file:
+        server = serve(port, elsewhere / "home", elsewhere, file)
     try:
-        until_healthy(port, server)
+        until_healthy(port, server, log=log)
         yield port, server
     finally:
-        server.terminate()
-        server.wait(10)
+        ended(server)
 
 
 def test_every_response_carries_the_security_headers(served):
-    with urllib.request.urlopen(f"http://127.0.0.1:{served[0]}/") as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{served[0]}/", timeout=20) as answer:
         headers, page = answer.headers, answer.read()
     policy = headers["content-security-policy"]
     assert "frame-ancestors 'none'" in policy

@@ -17,7 +17,7 @@ import pytest
 import synthetic
 from conftest import MEASURED
 from spoken import Spoken
-from test_serve import free_port, until_healthy
+from test_serve import ended, free_port, until_healthy
 from tiny_proxy import TinyProxy
 from websockets.exceptions import InvalidStatus
 
@@ -208,15 +208,16 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     (home / "policy.json").write_text(json.dumps({"parallel": 0, "light": 0}))
     proxy = TinyProxy(port, {})
     written(home, GOOD.replace("https://cpd.example.org", proxy.url))
-    server = subprocess.Popen([sys.executable, "-m", "app.serve", "--port", str(port), "--share", "proxy"], cwd=ROOT,
-                              env=os.environ | {"CPD_HOME": str(home), "CPD_PROXY_SECRET": SECRET}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)  # fmt: skip
+    log = tmp_path_factory.mktemp("log") / "server.log"
+    with log.open("w") as file:  # nobody reads a pipe, and a full one would stop it
+        server = subprocess.Popen([sys.executable, "-m", "app.serve", "--port", str(port), "--share", "proxy"], cwd=ROOT,
+                                  env=os.environ | {"CPD_HOME": str(home), "CPD_PROXY_SECRET": SECRET}, stdout=file, stderr=file, text=True)  # fmt: skip
     try:
-        until_healthy(port, server)
+        until_healthy(port, server, log=log)
         yield Shared(home, port, proxy, made.id)
     finally:
         proxy.close()
-        server.terminate()
-        server.wait(10)
+        ended(server)
 
 
 def status(url: str, method: str = "GET", **headers: str) -> int:

@@ -46,7 +46,8 @@ class TinyProxy:
         if b"upgrade: websocket" not in head.lower():  # one request a connection: its head is the only one that is read here
             lines = [*(line for line in lines if not line.lower().startswith(b"connection:")), b"Connection: close"]
         lines += [f"{name}: {value}".encode() for name, value in self.added.items()]
-        app = socket.create_connection(("127.0.0.1", self._app_port))
+        app = socket.create_connection(("127.0.0.1", self._app_port), timeout=20)
+        app.settimeout(None)  # a websocket is silent for as long as nobody says anything
         app.sendall(b"\r\n".join(lines) + b"\r\n\r\n" + body)
         threading.Thread(target=_pour, args=(browser, app), daemon=True).start()
         _pour(app, browser)

@@ -50,6 +50,7 @@ class Server:
                     return
             except OSError:
                 time.sleep(0.1)
+        self.kill()
         raise AssertionError("the server does not answer")
 
     def end(self) -> None:

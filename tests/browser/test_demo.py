@@ -181,7 +181,7 @@ def test_the_demo_from_the_first_click_to_the_pruned_model(chromium: Browser, se
     file = tmp_path / "pruned.safetensors"
     download.value.save_as(file)
     code = f"import cpd; m, x = cpd.load_model({str(file)!r}); m(*x); print(sum(p.numel() for p in m.parameters()))"
-    counted = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    counted = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=300).stdout.strip()
     said = json.loads((run_folder(server.home, run) / "result.json").read_text())["pruned"]["parameters"]
     assert int(counted) == said
     expect(page.get_by_test_id("stDataFrame").get_by_text(f"{said:,}", exact=True)).to_be_attached()

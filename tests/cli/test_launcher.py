@@ -128,7 +128,7 @@ def test_something_else_called_venv_is_left_alone(checkout: Path) -> None:
 
 @pytest.mark.parametrize("script", ["run.sh", "test.sh"])
 def test_help(checkout: Path, script: str) -> None:
-    done = subprocess.run([str(checkout / script), "--help"], capture_output=True, text=True, check=False)
+    done = subprocess.run([str(checkout / script), "--help"], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0
     assert f"usage: ./{script}" in done.stdout + done.stderr
 

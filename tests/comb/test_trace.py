@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import signal
+import threading
 import time
 
 import pytest
@@ -66,6 +69,40 @@ def test_a_trace_that_does_not_end_is_ended() -> None:
     with pytest.raises(TraceError, match="did not end within 0.5 s"):
         comb(Endless(), IMAGE, timeout_s=0.5)
     assert time.monotonic() - start < 10
+
+
+class Chatty(nn.Module):
+    """Nearly always inside logging, whose lock is held there."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        while True:
+            logging.getLogger("chatty").setLevel(logging.INFO)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_a_trace_that_is_ended_leaves_no_lock_behind(attempt: int) -> None:
+    trace(Head(conv(3, 4), 4), IMAGE)  # what an export imports is there, so that the time runs out inside the model
+    with pytest.raises(TraceError, match="did not end"):
+        trace(Chatty(), IMAGE, timeout_s=0.6)
+    logged = threading.Thread(target=logging.getLogger("chatty").setLevel, args=(logging.INFO,), daemon=True)
+    logged.start()
+    logged.join(10)
+    assert not logged.is_alive(), "logging waits for a lock that nobody gives back"
+
+
+def test_an_alarm_that_the_caller_set_still_rings() -> None:
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(1))
+    was, _ = signal.setitimer(signal.ITIMER_REAL, 0.5)
+    try:
+        trace(Head(conv(3, 4), 4), IMAGE)
+        end = time.monotonic() + 10
+        while not rung and time.monotonic() < end:
+            time.sleep(0.01)
+        assert rung
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, was)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_an_operator_without_a_rule_locks_only_what_it_touches() -> None:

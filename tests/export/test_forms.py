@@ -80,7 +80,7 @@ def test_opens_without_the_project_and_trains_alike(name: str, tmp_path: Path) -
     save_file({"x": x}, tmp_path / "x.safetensors")
     done = subprocess.run(
         [sys.executable, "-I", "-c", INDEPENDENT, str(tmp_path / "out"), str(tmp_path / "x.safetensors"), str(tmp_path / "y.safetensors")],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
 

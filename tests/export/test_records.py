@@ -143,6 +143,6 @@ def test_exporters_need_no_torch_and_are_not_loaded_before_they_are_asked_for(re
         "early = {'torch', 'mlflow', 'tensorboard'} & set(sys.modules)\n"
         "[entry.load() for entry in EXPORTERS.values()]; print(early, 'torch' in sys.modules)"
     )
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300).stdout
     assert said.strip() == "set() False"
     assert set(EXPORTERS) == {"csv", "tensorboard", "mlflow"}

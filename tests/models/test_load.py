@@ -71,7 +71,7 @@ def test_initial_weights_are_the_same_in_another_process_and_the_callers_randomn
     assert torch.equal(torch.rand(1), expected)
     total = sum(p.detach().double().sum() for p in model.parameters())
     code = "import cpd; m, _ = cpd.load_model('timm:test_vit'); print(repr(float(sum(p.detach().double().sum() for p in m.parameters()))))"
-    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300)
     assert float(other.stdout) == float(total)
     assert float(sum(p.detach().double().sum() for p in cpd.load_model("timm:test_vit", seed=1)[0].parameters())) != float(total)
 
@@ -145,4 +145,4 @@ def test_a_file_that_is_not_python_says_where(tmp_path: Path) -> None:
 
 
 def test_models_cost_no_torch_until_one_is_loaded() -> None:
-    subprocess.run([sys.executable, "-c", "import cpd, cpd.models, sys; assert 'torch' not in sys.modules"], check=True)
+    subprocess.run([sys.executable, "-c", "import cpd, cpd.models, sys; assert 'torch' not in sys.modules"], check=True, timeout=300)

@@ -22,6 +22,7 @@ from hypothesis import strategies as hs
 
 from cpd.errors import StorageError
 from cpd.runs.checkpoint import load_checkpoint, save_checkpoint
+from tests.runs.conftest import wait
 
 DTYPES = (
     *(
@@ -245,6 +246,17 @@ def in_child(action) -> int:
         os._exit(1)
 
 
+def status_of(child: int, seconds: float = 60.0) -> int:
+    """How a forked process ended; one that does not end is killed."""
+    deadline = time.monotonic() + seconds
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            raise AssertionError(f"a forked process has not ended in {seconds:g} s")
+        time.sleep(0.001)
+    return ended[1]
+
+
 def test_kills_aimed_at_the_write_never_tear_a_checkpoint(tmp_path, one_thread):
     def state(step: int) -> dict[str, object]:
         return {"step": step, "w": torch.full((120_000,), float(step)), "rng": torch.arange(step % 7)}
@@ -258,10 +270,14 @@ def test_kills_aimed_at_the_write_never_tear_a_checkpoint(tmp_path, one_thread):
 
     dice, reached, torn = random.Random(1), 0, 0
     for _ in range(60):
+        before = set(tmp_path.iterdir())
         pid = in_child(save_for_ever)
-        time.sleep(dice.uniform(0.005, 0.06))
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+        try:
+            wait(lambda before=before: set(tmp_path.iterdir()) != before, 60, "a child that saves")
+            time.sleep(dice.uniform(0, 0.05))
+        finally:
+            os.kill(pid, signal.SIGKILL)
+            status_of(pid)
         torn += any(path.name.startswith(".tmp-") for path in tmp_path.iterdir())
         restored = load_checkpoint(tmp_path)
         if restored is not None:
@@ -281,8 +297,7 @@ def test_a_full_disk_is_said_and_leaves_the_checkpoint_before(tmp_path, one_thre
         with pytest.raises(StorageError, match=r"step-.*cannot write: the limit on file size is reached"):
             save_checkpoint(tmp_path, {"w": torch.ones(100_000)}, 2)
 
-    _, status = os.waitpid(in_child(overflow), 0)
-    assert status == 0
+    assert status_of(in_child(overflow)) == 0
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".tmp-")]
     restored = load_checkpoint(tmp_path)
     assert restored is not None

@@ -30,6 +30,7 @@ from cpd.runs.spec import RunSpec
 from cpd.runs.worker import run_foreground
 from cpd.runs.workspace import run_folder
 from tests.runs.conftest import REPOSITORY, wait, wait_over
+from tests.within import within
 
 NETWORK = """
 import torch
@@ -128,7 +129,8 @@ for form in ("module", "operator"):
         )
         for rank in range(2)
     ]
-    assert [process.wait(240) for process in both] == [0, 0]
+    with within(both[0], 240, "the first process"), within(both[1], 240, "the second process"):
+        assert [process.wait() for process in both] == [0, 0]
     for form in ("module", "operator"):
         whole, gain = x.clone().requires_grad_(), weight.clone().requires_grad_()
         mean, var = torch.zeros(3, dtype=torch.double), torch.ones(3, dtype=torch.double)
@@ -206,7 +208,10 @@ def test_on_the_command_line_ctrl_c_stops_all_of_them_at_one_step(tmp_path, lear
     out = tmp_path / "out"
     command = [sys.executable, "-c", code, str(tmp_path / "spec.json"), str(out)]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as shell:
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as shell,
+        within(shell, 240, "a run of two processes, and its stop"),
+    ):
         assert shell.stdout is not None
         for line in shell.stdout:
             if int(line.split()[0]) >= 2:

@@ -116,7 +116,7 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     place = tmp_path / "disk"
     place.mkdir()
     made = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=3m", "cpd-test", str(place)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "cpd-test", str(place)], capture_output=True, check=False, timeout=60
     )
     if made.returncode:
         pytest.skip("mounting a file system needs root; RLIMIT_FSIZE stands in elsewhere")
@@ -129,7 +129,7 @@ def small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     finally:
         end_processes(root)
         time.sleep(0.2)
-        subprocess.run(["umount", "-l", str(place)], check=False)
+        subprocess.run(["umount", "-l", str(place)], check=False, timeout=60)
 
 
 def test_a_disk_that_fills_up_is_a_named_end_and_the_run_goes_on_once_there_is_room(small_disk):
@@ -183,7 +183,9 @@ def test_a_folder_that_may_not_be_written_is_a_named_end(root, store):
     checkpoints = folder / "checkpoints"
     checkpoints.mkdir()
     checkpoints.chmod(0o500)
-    done = subprocess.run([*command, str(folder)], env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, check=False)
+    done = subprocess.run(
+        [*command, str(folder)], env=os.environ | {"PYTHONPATH": str(REPOSITORY)}, check=False, timeout=300
+    )
     row = store.run("walk-closed")
     assert (done.returncode, row.state) == (1, "failed")
     assert "permission denied; choose a folder of your own" in row.error

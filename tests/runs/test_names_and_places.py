@@ -225,4 +225,6 @@ def test_the_app_side_costs_no_torch():
         f"import importlib, sys\nfor name in '{modules}'.split(): importlib.import_module('cpd.runs.' + name)\n"
         "assert not {'torch', 'streamlit', 'timm', 'safetensors.torch'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY)})
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=300, env=os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    )

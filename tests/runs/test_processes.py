@@ -24,6 +24,7 @@ from cpd.runs.supervisor import ensure
 from cpd.runs.worker import NOT_NEEDED, run_foreground
 from cpd.runs.workspace import run_folder
 from tests.runs.conftest import REPOSITORY, kill, set_policy, wait, wait_over, walked
+from tests.within import join, within
 
 
 def walk(seed: int = 0, **options) -> RunSpec:
@@ -100,13 +101,16 @@ def test_a_run_outlives_the_app_and_is_found_again(root, store):
         "print(submit(Path(sys.argv[1]), RunSpec('walk', seed=2, options={'steps': 200})), flush=True); time.sleep(60)"
     )
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    with subprocess.Popen(
-        [sys.executable, "-c", code, str(root)],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env=environment,
-    ) as app:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", code, str(root)],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env=environment,
+        ) as app,
+        within(app, 60, "an app that submits, and its run's first steps"),
+    ):
         assert app.stdout is not None
         run = app.stdout.readline().strip()
         wait(lambda: store.run(run).step > 20, what="the run's first steps")
@@ -263,6 +267,7 @@ def test_a_full_disk_is_a_named_end_and_the_run_can_be_resumed(root, store):
         [sys.executable, "-c", code, str(run_folder(root, run))],
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         check=False,
+        timeout=300,
     )
     row = store.run(run)
     assert (done.returncode, row.state) == (1, "failed")
@@ -299,7 +304,7 @@ def test_the_lock_dies_with_the_worker_although_its_children_live(tmp_path):
     with subprocess.Popen(
         [sys.executable, "-c", code, str(lock)],
         stdout=subprocess.PIPE, start_new_session=True, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-    ) as worker:  # fmt: skip
+    ) as worker, within(worker, 30, "a process with a lock"):  # fmt: skip
         assert worker.stdout is not None
         worker.stdout.readline()
         assert holder(lock) == worker.pid
@@ -315,7 +320,7 @@ def test_looking_at_a_lock_does_not_keep_anybody_from_taking_it(tmp_path):
         while not stopped.is_set():
             is_held(tmp_path / "lock")
 
-    threads = [threading.Thread(target=look) for _ in range(2)]
+    threads = [threading.Thread(target=look, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
     try:
@@ -325,8 +330,7 @@ def test_looking_at_a_lock_does_not_keep_anybody_from_taking_it(tmp_path):
             lock.release()
     finally:
         stopped.set()
-        for thread in threads:
-            thread.join()
+        join(threads, 30, "a look at the lock")
 
 
 class TestForeground:

@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import psutil
 import pytest
 
 from cpd.runs.control import pause, resume, submit
@@ -18,6 +17,7 @@ from cpd.runs.supervisor import ensure
 from cpd.runs.worker import run_foreground
 from cpd.runs.workspace import run_folder
 from tests.runs.conftest import kill, set_policy, wait, wait_over, walked
+from tests.within import kill_family
 
 pytest.importorskip("ray", reason="ray is not installed: requirements-cluster.txt")
 PATIENCE_S = 240.0
@@ -47,12 +47,7 @@ class Cluster:
     def kill(self, place: str) -> None:
         """Everything on a node at once, as a power cut would."""
         node = self.two.pop(place)
-        raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
-        family = [raylet, *raylet.children(recursive=True)]
-        for process in family:
-            process.suspend()  # so that none sees another die
-        for process in family:
-            process.kill()
+        kill_family(node.all_processes["raylet"][0].process.pid)
 
 
 @pytest.fixture(scope="module")

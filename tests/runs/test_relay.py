@@ -20,6 +20,7 @@ from cpd.runs.spread import spread
 from cpd.runs.supervisor import Supervisor
 from cpd.runs.workspace import run_folder
 from tests.runs.conftest import REPOSITORY
+from tests.within import within
 
 
 def life(records, run, context) -> None:
@@ -103,9 +104,12 @@ def test_a_worker_that_was_cut_off_writes_into_nothing(root, store):
 def test_a_worker_on_a_leash_does_not_outlive_who_holds_it():
     code = "import time; from cpd.runs import leash; leash.put_on(); print('on', flush=True); time.sleep(600)"
     given = os.environ | {"PYTHONPATH": str(REPOSITORY), leash.VARIABLE: "1"}
-    with subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=given
-    ) as worker:
+    with (
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=given
+        ) as worker,
+        within(worker, 120, "a worker on a leash"),
+    ):
         assert worker.stdin is not None
         assert worker.stdout is not None
         worker.stdout.readline()

@@ -16,6 +16,7 @@ from hypothesis import strategies as hs
 from cpd.errors import RunError, StorageError
 from cpd.runs.spec import RunSpec
 from cpd.runs.store import Store, StoreBusy
+from tests.within import join
 
 SPEC = RunSpec("walk", options={"steps": 3})
 
@@ -301,11 +302,10 @@ def test_many_writers_lose_nothing(tmp_path):
         except RunError as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=write, args=(n,)) for n in range(6)]
+    threads = [threading.Thread(target=write, args=(n,), daemon=True) for n in range(6)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    join(threads, 60, "a writer")
     assert not errors
     assert {n: len(s.steps) for n, s in Store(tmp_path / "runs.db").metrics("a").items()} == {
         f"m{n}": 25 for n in range(6)

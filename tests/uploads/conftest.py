@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from cpd.uploads.child import read_answer
+from tests.within import within
 
 ROOT = Path(__file__).resolve().parents[2]
 Ask = Callable[[str, Path, Path], dict[str, Any]]
@@ -36,10 +37,13 @@ def warm() -> Iterator[Ask]:
 
         def ask(kind: str, file: Path, folder: Path) -> dict[str, Any]:
             print(json.dumps([kind, str(file), str(folder)]), file=process.stdin, flush=True)
-            output, code, seconds = json.loads(process.stdout.readline())
+            with within(process, 120, f"the check of {file.name}"):
+                output, code, seconds = json.loads(process.stdout.readline())
             ask.ends.append((code, seconds))  # type: ignore[attr-defined]
             return read_answer(output.encode(), code)
 
         ask.ends = []  # type: ignore[attr-defined]
         yield ask
-        process.stdin.close()
+        with within(process, 30, "the end of the checker"):
+            process.stdin.close()
+            process.wait()
