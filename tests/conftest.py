@@ -1,8 +1,9 @@
 """For every test: nothing is read from or left in the user's cache, and nothing waits for ever.
 
-pytest-timeout ends what hangs in a test (pyproject.toml), in Python. It comes once a test, and cannot end what hangs after it:
-a fixture that is torn down, a process that is waited for on the way out, a call that never comes back from C. So each phase
-of each test, and the end of the session, has a deadline beside it, which prints where every thread is and ends the process.
+pytest-timeout ends what hangs in a test (pyproject.toml), by an exception. It comes once a test, and a lock that nobody gives
+back does not hear it, nor does what hangs after it: a fixture that is torn down, a process that is waited for on the way out.
+So each phase of each test, and the end of the session, has a deadline beside it: every thread's stack is written down, and
+this process ends.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import atexit
 import faulthandler
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 
@@ -21,7 +23,11 @@ if "CPD_CACHE" not in os.environ:  # workers of a parallel run inherit the folde
     os.environ["CPD_CACHE"] = folder
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
-TEST_S = 660.0  # more than pytest-timeout, which can go on with the other tests, gives one
+# Ignored, as in a shell's background jobs, it would be in what tests start, and they interrupt that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MORE_S = 60.0  # than pytest-timeout gives a test: it can go on with the others
 END_S = 180.0
 said = pytest.StashKey[int]()
 
@@ -32,58 +38,31 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
-    yield from _phase(item.config, TEST_S)
+    yield from _within(item.config, _limit(item) + MORE_S)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    yield from _phase(item.config, TEST_S)
+    yield from _within(item.config, _limit(item) + MORE_S)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    yield from _phase(item.config, END_S)
+    yield from _within(item.config, END_S)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     faulthandler.dump_traceback_later(END_S, exit=True, file=session.config.stash[said])
 
 
-def _phase(config: pytest.Config, seconds: float) -> Iterator[None]:
+def _limit(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("timeout")
+    return float(marker.args[0] if marker and marker.args else item.config.getini("timeout"))
+
+
+def _within(config: pytest.Config, seconds: float) -> Iterator[None]:
     faulthandler.dump_traceback_later(seconds, exit=True, file=config.stash[said])
     try:
         return (yield)
     finally:
         faulthandler.cancel_dump_traceback_later()
-
-if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # as in a shell's background jobs; tests interrupt what they start
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-STUCK_S = 120.0  # past its time limit, which is an exception: a lock that nobody gives back does not hear that one
-_STDERR = os.dup(sys.__stderr__.fileno()) if sys.__stderr__ else 2
-
-
-def _watch(item: pytest.Item) -> None:
-    """Unless it is called again or off: every thread's stack is written down, and this process ends."""
-    marker = item.get_closest_marker("timeout")
-    limit = float(marker.args[0]) if marker and marker.args else float(item.config.getini("timeout"))
-    faulthandler.dump_traceback_later(limit + STUCK_S, exit=True, file=_STDERR)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    _watch(item)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_call(item: pytest.Item) -> None:
-    _watch(item)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_teardown(item: pytest.Item) -> None:
-    _watch(item)
-
-
-def pytest_runtest_logfinish() -> None:
-    faulthandler.cancel_dump_traceback_later()

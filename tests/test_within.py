@@ -10,6 +10,7 @@ import time
 import psutil
 import pytest
 
+from tests.runs.conftest import wait
 from tests.within import join, within
 
 # Says its child's number, and then nothing, as that child does, which holds the pipe, too.
@@ -19,11 +20,11 @@ MUTE = "import subprocess, sys, time; child = subprocess.Popen(['sleep', '60']);
 def test_what_is_waited_for_in_vain_is_killed_with_what_it_started_and_named():
     start = time.monotonic()
     with subprocess.Popen([sys.executable, "-c", MUTE], stdout=subprocess.PIPE, text=True) as process:
-        child = int(process.stdout.readline())
+        child = psutil.Process(int(process.stdout.readline()))
         with pytest.raises(AssertionError, match=r"a word took more than 2 s"), within(process, 2, "a word"):
             process.stdout.read()
     assert time.monotonic() - start < 30
-    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+    wait(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE, 30, "the end of what it started")
 
 
 def test_what_fails_leaves_nobody_behind():
