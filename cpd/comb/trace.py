@@ -14,10 +14,12 @@ import operator
 import re
 import signal
 import threading
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import torch
@@ -66,18 +68,18 @@ def trace(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float = 120.0) -
     modes = {module: module.training for module in model.modules()}
     model.eval()
     try:
-        with _time_limit(timeout_s), marked(model):
-            program = _export(model, inputs)
+        with marked(model):
+            program = _export(model, inputs, timeout_s)
     finally:
         for module, training in modes.items():
             module.training = training
     return _unlift(model, program)
 
 
-def _export(model: nn.Module, inputs: tuple[Any, ...]) -> Any:
+def _export(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float) -> Any:
     wide = widened(inputs)
     try:
-        with _quiet():
+        with _quiet(), _time_limit(timeout_s):
             return torch.export.export(model, wide, strict=False)
     except TraceError:
         raise
@@ -136,22 +138,38 @@ def _explain(model: nn.Module, error: Exception) -> str:
     )
 
 
+_HOLD_LOCKS = frozenset({"logging", "importlib._bootstrap", "importlib._bootstrap_external"})
+
+
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
+    """Raises TraceError in the block once it took that long; an alarm that the caller had set goes on afterwards."""
     if threading.current_thread() is not threading.main_thread() or seconds <= 0:
         yield
         return
 
-    def ring(*_: Any) -> None:
+    def ring(_: int, frame: FrameType | None) -> None:
+        # An exception out of nowhere in the middle of these would leave a lock held, which every other thread that logs
+        # or imports then waits for, for ever: a moment later, then.
+        while frame is not None and frame.f_code is not _export.__code__:
+            if frame.f_globals.get("__name__") in _HOLD_LOCKS:
+                signal.setitimer(signal.ITIMER_REAL, 0.001)
+                return
+            frame = frame.f_back
         raise TraceError(f"tracing did not end within {seconds:g} s; give it longer or a smaller input.")
 
+    begun = time.monotonic()
     before = signal.signal(signal.SIGALRM, ring)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    left, interval = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:  # whatever rang just now, above
         signal.signal(signal.SIGALRM, before)
+        if left:
+            signal.setitimer(signal.ITIMER_REAL, max(left - (time.monotonic() - begun), 0.001), interval)
 
 
 def _unlift(model: nn.Module, program: Any) -> Trace:
