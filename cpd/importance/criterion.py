@@ -64,3 +64,13 @@ class Criterion:
 
     def finish(self, totals: Tensor, about: Totals) -> Tensor:
         return totals
+
+
+class FirstOrder(Criterion):
+    """A criterion of w * g: what the loss changes by, to first order, when a weight goes to zero."""
+
+    needs_data = True
+
+    def quantity(self, weight: Tensor, gradient: Tensor | None) -> Tensor:
+        assert gradient is not None
+        return weight * gradient

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cpd.importance.criterion import Criterion, Totals
+from cpd.importance.criterion import FirstOrder, Totals
 
 
-class Fisher(Criterion):
+class Fisher(FirstOrder):
     """Mean over the group's slices of the accumulated (sum w * g)^2, divided by the group's activation memory.
 
     From "Comb, Prune, Distill" (arXiv 2408.03046) and its released code, which describe the score as Hessian-based:
@@ -25,11 +25,6 @@ class Fisher(Criterion):
 
     name = "fisher"
     title = "Accumulated Fisher per activation memory"
-    needs_data = True
-
-    def quantity(self, weight: Tensor, gradient: Tensor | None) -> Tensor:
-        assert gradient is not None
-        return weight * gradient
 
     def of_slice(self, sums: Tensor) -> Tensor:
         return sums.square()

@@ -6,13 +6,13 @@ import numpy as np
 from torch import Tensor
 
 from cpd.comb.record import CombRecord
-from cpd.importance.criterion import Criterion
+from cpd.importance.criterion import FirstOrder
 from cpd.importance.scores import FloatArray
 from cpd.prune.cost import Keep
 from cpd.prune.positions import output_positions, reads
 
 
-class Reference(Criterion):
+class Reference(FirstOrder):
     """Mean over the tensors that write the unit of (sum w * g)^2 over the activations of that tensor's module, added up
     over batches, divided by the number of tensors that write or read it.
 
@@ -26,11 +26,6 @@ class Reference(Criterion):
 
     name = "reference"
     title = "Released code's score (baseline)"
-    needs_data = True
-
-    def quantity(self, weight: Tensor, gradient: Tensor | None) -> Tensor:
-        assert gradient is not None
-        return weight * gradient
 
     def of_slice(self, sums: Tensor) -> Tensor:
         return sums.square()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from cpd.importance.criterion import Criterion, Totals
+from cpd.importance.criterion import FirstOrder, Totals
 
 
-class Taylor(Criterion):
+class Taylor(FirstOrder):
     """Absolute first-order change of the loss if the unit were set to zero, mean over batches: mean |sum w * g|.
 
     The sum runs over all of the unit's weights in all slices, batch-norm weights and biases included, before the
@@ -17,11 +17,6 @@ class Taylor(Criterion):
 
     name = "taylor"
     title = "Taylor, first order"
-    needs_data = True
-
-    def quantity(self, weight: Tensor, gradient: Tensor | None) -> Tensor:
-        assert gradient is not None
-        return weight * gradient
 
     def of_unit(self, sums: Tensor) -> Tensor:
         return sums.abs()
