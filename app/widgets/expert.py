@@ -24,7 +24,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
         "optimizer": "Optimizer", "scheduler": "Scheduler of the rate", "weight_decay": "Weight decay", "warmup": "Warm-up, share of the steps",
         "least_lr": "Rate at the end, share", "clip": "Largest gradient norm", "average": "Moving average of the weights", "steps": "Steps in all",
     },
-    "Images": {"augment": "Change training images at random", "mixup": "Mixup", "smoothing": "Label smoothing"},
+    "Images": {"augment": "Augment the images", "mixup": "Mixup", "smoothing": "Label smoothing"},
     "Cuts": {
         "interval": "Steps between two cuts", "chunks": "Chunks a group goes in", "score_batches": "Batches behind a ranking", "multiple": "Widths are multiples of",
         "minimum": "Fewest units a group keeps", "max_ratio": "Largest ratio of any group", "corridor_images": "Images that judge a cut",

@@ -28,16 +28,23 @@ _HELP = {
 
 @dataclass(frozen=True)
 class Goal:
-    """`plan` and `target` as a run's options have them; `ready` says whether there is anything to prune towards, `file`
-    where the plan can be found ("" where it is in the run alone)."""
+    """What was chosen.
+
+    Attributes:
+        options: `plan` and `target` as a run's options have them.
+        ready: whether there is anything to prune towards.
+        words: what it comes to, to be said below the form's first row.
+        file: where the plan can be found, "" where it is in the run alone.
+    """
 
     options: dict[str, Any]
     ready: bool
+    words: str = ""
     file: str = ""
 
 
 def goal(project: Project, comb: state.Combed, plan: Plan | None, like: Run | None, step: int | None, key: str) -> Goal:
-    """The choice, and what it comes to in a sentence. It begins as the run `like`, where one is given."""
+    """The choice. It begins as the run `like`, where one is given."""
     share = comb.cost.price(plan.keep).share_of(comb.cost.dense) if plan else {"macs": 1.0, "params": 1.0}
     useful = plan is not None and share["params"] < 1
     old_plan = like is not None and bool(like.spec.options.get("plan"))
@@ -47,19 +54,20 @@ def goal(project: Project, comb: state.Combed, plan: Plan | None, like: Run | No
                                 help="The plan says what every group keeps. With a target the run decides on its way, by scores "
                                 "of the student as it learns.")  # fmt: skip
     if what == TARGET:
-        return Goal({"plan": None, "target": _target(project, like, key)}, True)
+        target, words = _target(project, like, key)
+        return Goal({"plan": None, "target": target}, True, words)
     if what == SAME and like is not None:
         return Goal({"plan": like.spec.options["plan"], "target": None}, True)
     if not useful or plan is None:
-        st.caption(":material/info: The plan cuts nothing yet. Choose ratios on the Plan screen, or prune down to a target.")
-        return Goal({"plan": None, "target": None}, False)
-    st.caption(f"The plan leaves {percent(share['macs'])} of the MACs and {percent(share['params'])} of the parameters."
-               + (" Widths are made of the units that the checkpoint still has." if step else ""))  # fmt: skip
-    return Goal({"plan": json.loads(plan.to_json()), "target": None}, True, str(state.plan_path(project)))
+        words = ":material/info: The plan cuts nothing yet. Choose ratios on the Plan screen, or prune down to a target."
+        return Goal({"plan": None, "target": None}, False, words)
+    words = f"The plan leaves {percent(share['macs'])} of the MACs and {percent(share['params'])} of the parameters."
+    words += " Widths are made of the units that the checkpoint still has." if step else ""
+    return Goal({"plan": json.loads(plan.to_json()), "target": None}, True, words, str(state.plan_path(project)))
 
 
-def _target(project: Project, like: Run | None, key: str) -> dict[str, float]:
-    """One quantity and how much of it stays."""
+def _target(project: Project, like: Run | None, key: str) -> tuple[dict[str, float], str]:
+    """One quantity and how much of it stays; and what the dense model has of it, where that helps."""
     demo = demo_of(project)
     before = dict((like.spec.options.get("target") or {}) if like else demo.target if demo else {})
     first, stays = next(iter(before.items()), ("macs", 0.25))
@@ -74,8 +82,9 @@ def _target(project: Project, like: Run | None, key: str) -> dict[str, float]:
     else:
         begin = stays if first in TARGETS and first != "latency_ms" else 0.25
         percents = b.number_input("Share that stays, %", 0.1, 100.0, round(100.0 * begin, 4), 5.0, key=f"{key}.target.share", format="%g", persist_state="session", help=_HELP[name])
+    words = ""
     if name in ("latency", "latency_ms") and timed:
-        now = f"A pass of the dense model at batch 1 took {milliseconds(timed.median_ms)} on this machine."
-        idle = name == "latency_ms" and most >= timed.median_ms
-        st.caption(f":material/info: {now} It is as fast already: ask for less." if idle else now)
-    return {name: float(most)} if name == "latency_ms" else {name: round(percents / 100, 6)}
+        words = f"A pass of the dense model at batch 1 took {milliseconds(timed.median_ms)} on this machine."
+        if name == "latency_ms" and most >= timed.median_ms:
+            words = f":material/info: {words} It is as fast already: ask for less."
+    return ({name: float(most)} if name == "latency_ms" else {name: round(percents / 100, 6)}), words

@@ -43,28 +43,32 @@ def launch_card(project: Project, comb: state.Combed, plan: Plan | None, *, shor
     left, right = st.columns([3, 2], gap="medium", vertical_alignment="bottom")
     with left:
         towards = goal(project, comb, plan, like, step, key)
+    with right:
+        place = st.empty()  # the button needs what is chosen below it
+    if towards.words:
+        st.caption(towards.words)
+    said = st.container()  # beside the button, not below all that can be opened
     how = budget(project, like)
     spec, problem = None, how.problem
     if not problem and towards.ready:
         spec, problem = engine.planned(project, how.options | towards.options, how.seed, how.device, like)
     ready = spec is not None and not problem and bool(project.data)
-    with right:
+    with place:
         st.button("Go on from there" if step is not None else "Prune while distilling", type="primary", icon=":material/rocket_launch:", key="run.start",
                   on_click=start, args=(project, how, towards.options, like.id if like else "", step), disabled=not ready or who.looks_on(), width="stretch",
                   shortcut="Ctrl+Enter" if shortcut else None)  # fmt: skip
-    if problem:
-        st.error(problem, icon=":material/error:")
-    if not project.data:
-        st.caption(":material/info: This project has no data to distil with; make a project with data on the Start screen.")
-    if st.session_state.get("run.error"):
-        st.error(st.session_state.pop("run.error"), icon=":material/error:")
+    with said:
+        for line in filter(None, (problem, st.session_state.pop("run.error", ""))):
+            st.error(line, icon=":material/error:")
+        if not project.data:
+            st.caption(":material/info: This project has no data to distil with; make a project with data on the Start screen.")
     if spec is not None and ready and step is None:
         _on_the_command_line(spec, towards.file)
 
 
 def _on_the_command_line(spec: RunSpec, plan: str) -> None:
     """The same run without the app."""
-    with st.popover("The same on the command line", icon=":material/terminal:", type="tertiary", key="run.command"):
+    with st.popover("The same on the command line", icon=":material/terminal:", key="run.command"):
         row = spec.options.get("plan")
         shown = Path(plan).name if who.looks_on() else plan
         st.code(command_line(spec, plan=(shown or "plan.json") if row else "", out=f"runs/{spec.project}", public=who.looks_on()), language="bash", wrap_lines=True)
