@@ -27,6 +27,14 @@ _ADVICE = {
 }
 
 
+def cache_folder() -> Path:
+    """What can be made again: CPD_CACHE, else the user's cache folder (XDG base directory specification)."""
+    own = os.environ.get("CPD_CACHE")
+    if own:
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cpd-studio" / "traces"
+
+
 def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
     """`error` as one line that names the path and says what to do."""
     reason = _ADVICE.get(error.errno or 0) or f"{error.strerror or error}; check the disk and the path"

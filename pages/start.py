@@ -91,6 +91,7 @@ def other_ways(expanded: bool) -> None:
 def opened(project: Project) -> None:
     """The open project: what it has, what runs, its baseline, and the way onward."""
     chrome.head(project.name, f"{project.model} · data: {project.data or 'none'} · device: {project.device} · created {when(project.created)}")
+    project_form.recognised(project)
     progress = progress_of(project)
     step_strip(progress)
     baseline = state.baseline(project)

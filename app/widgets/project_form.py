@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from app import state, who
+from app.plain import plain
 from app.projects import new_project, settings_from, settings_text
 from cpd.errors import CpdError
 from cpd.runs.project import Project
@@ -17,7 +18,7 @@ from cpd.uploads.limits import ARCHIVE_MIB, WEIGHTS_MIB
 from cpd.uploads.receive import WEIGHTS, shown
 
 FIELDS = ("name", "model", "weights", "settings", "data", "device")
-ERROR, HINT = "form.error", "form.hint"
+ERROR, HINT, TOLD = "form.error", "form.hint", "form.told"
 DATA = ("digits", "digit-scenes", "")
 DEVICES = ("cpu", "cuda", "mps", "auto")
 
@@ -45,13 +46,22 @@ def create() -> None:
             raise CpdError(f"Weights are given twice, as a path and as {shown(weights[0])}; keep one of them.")
         settings = settings_from(typed["settings"])
         name = typed["name"] or typed["model"] or PurePath(shown(weights[0] if weights else "")).stem
+        told: list[str] = []
         with st.spinner("Checking what was uploaded and making the project"):
             project = new_project(name, typed["model"], typed["weights"], settings, "" if data else typed["data"], typed["device"] or "cpu",
-                                  bringing(typed["model"], weights, data))  # fmt: skip
+                                  bringing(typed["model"], weights, data, settings, told))  # fmt: skip
     except CpdError as error:
         st.session_state[ERROR] = str(error)
         return
+    st.session_state[TOLD] = (project.id, " ".join(told))
     state.choose_project(project.id)
+
+
+def recognised(project: Project) -> None:
+    """What was found in the archive that a project was just made from."""
+    id_, text = st.session_state.get(TOLD, ("", ""))
+    if text and id_ == project.id:
+        st.info(plain(text), icon=":material/inventory_2:")
 
 
 def uploaded(key: str) -> File | None:
@@ -79,7 +89,7 @@ def project_form() -> None:
                       "opened. Empty: the model starts from random weights.")  # fmt: skip
         st.file_uploader("Weights from your computer", type=[suffix[1:] for suffix in WEIGHTS], key="form.weights_file", max_upload_size=WEIGHTS_MIB,
                          help="Instead of a path: safetensors, a state dict, or a pruned model that this tool made. It is checked in a process "
-                         "of its own and kept in the project's folder as safetensors.")  # fmt: skip
+                         "of its own, held against the model, and kept in the project's folder as safetensors.")  # fmt: skip
         st.text_input("Model settings", key="form.settings", placeholder="num_classes=10 in_chans=3", **keep,
                       help="Arguments of the model's constructor, NAME=VALUE with spaces between.")  # fmt: skip
     with right:
@@ -89,7 +99,8 @@ def project_form() -> None:
                      "Cityscapes lay them out · `voc:DIR`.")  # fmt: skip
         st.file_uploader("Images from your computer", type=["zip"], key="form.data_file", max_upload_size=ARCHIVE_MIB,
                          help="Instead of the data above: a zip with a folder of images for each class, or with images/ and masks/; train/ and val/ may "
-                         "stand around or inside. Every image is decoded once and kept in the project's folder.")  # fmt: skip
+                         "stand around or inside. ADE20K's, Cityscapes' and VOC's layouts are taken as they are. Every image is decoded once and kept in the "
+                         "project's folder.")  # fmt: skip
         st.selectbox("Device", DEVICES, key="form.device", **keep, help="Where runs of this project compute.")
         st.text_input("Name", key="form.name", placeholder="as the model", **keep)
     if st.session_state.get(HINT):

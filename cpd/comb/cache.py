@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import re
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,20 +23,12 @@ from cpd.comb.record import CombRecord
 from cpd.comb.trace import Trace, trace
 from cpd.comb.trace_file import read_trace, trace_key, write_trace
 from cpd.errors import StorageError
-from cpd.files import make_folder
+from cpd.files import cache_folder, make_folder
 
 MOST_FILES = 400
 
 _UNWRITTEN = (OSError, StorageError, TypeError, ValueError, NotImplementedError)  # no cache: made again next time
-_OURS = re.compile(r"[0-9a-f]{64}\.(trace|comb|safetensors)")
-
-
-def cache_folder() -> Path:
-    """CPD_CACHE, else the user's cache folder (XDG base directory specification)."""
-    own = os.environ.get("CPD_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "cpd-studio" / "traces"
+_OURS = re.compile(r"[0-9a-f]{64}\.(trace|comb|safetensors|shapes)")
 
 
 def cached_trace(model: nn.Module, inputs: tuple[Any, ...], timeout_s: float) -> tuple[Trace, str]:

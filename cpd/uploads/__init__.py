@@ -8,6 +8,8 @@
     tensors.py      headers and values of a safetensors file, byte by byte
     state_dict.py   what a torch.save file names, before torch reads it; then its tensors as safetensors
     archive.py      the table of contents of a zip
+    shapes.py       what the model takes, so that weights that do not fit are refused as they arrive
+    build.py        the process that tells it: `python -m cpd.uploads.build FOLDER`
     layout.py       which entries are images and masks, and the names of ours that they get
     scenes.py       the same for the layouts of ADE20K, Cityscapes and VOC, by the code that reads folders of them
     place.py        where a file goes

@@ -17,12 +17,11 @@ _PASSED_ON = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "SYSTEMR
 
 def ask(kind: str, file: Path, folder: Path) -> dict[str, Any]:
     """What the checker says of `file`: {"refused": why} or facts. Never raises for the file's sake."""
-    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"OMP_NUM_THREADS": "1"}
     try:
         done = subprocess.run(
             [sys.executable, "-B", "-s", "-m", "cpd.uploads.check", kind, str(file), str(folder)],
             cwd=REPOSITORY,
-            env=environment,
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -33,6 +32,11 @@ def ask(kind: str, file: Path, folder: Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         return {"refused": f"takes more than {limits.WALL_S[kind]} s to be checked."}
     return read_answer(done.stdout, done.returncode)
+
+
+def environment() -> dict[str, str]:
+    """What a process that checks gets of this one's environment."""
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ} | {"OMP_NUM_THREADS": "1"}
 
 
 def read_answer(output: bytes, code: int) -> dict[str, Any]:

@@ -27,6 +27,7 @@ PIXELS = 40_000_000
 SIDE = 20_000
 
 # The checker.
-CPU_S = {"weights": 60, "data": 240}
-WALL_S = {"weights": 120, "data": 480}
+CPU_S = {"weights": 60, "data": 240, "build": 60}
+WALL_S = {"weights": 120, "data": 480, "build": 120}
 MEMORY_BYTES = 768 * MIB  # beyond what the process holds when it begins, and beyond some multiple of the file
+BUILD_BYTES = 4096 * MIB  # beyond what it holds, to build a model whose shapes are asked for

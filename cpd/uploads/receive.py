@@ -120,9 +120,9 @@ def shown(name: str) -> str:
     return "".join(c if c.isprintable() else "?" for c in last)[:80] or "file"
 
 
-def one_line(name: str, reason: str) -> str:
+def one_line(name: str, reason: str, most: int = 300) -> str:
     """The refusal as a user reads it."""
-    return f"{shown(name)}: {' '.join(''.join(c if c.isprintable() else ' ' for c in reason).split())[:300]}"
+    return f"{shown(name)}: {' '.join(''.join(c if c.isprintable() else ' ' for c in reason).split())[:most]}"
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from cpd.errors import ModelError
+from cpd.models.fit import Shapes
 from cpd.uploads import limits
 
 _BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U64": 8, "U32": 4, "U16": 2, "U8": 1, "BOOL": 1}  # fmt: skip
@@ -43,6 +44,13 @@ def check_safetensors(file: Path) -> Mapping[str, str]:
                     if not _finite(view, dtype, start + begin, start + end):
                         raise ModelError(f"{short(name)} holds values that are not finite (NaN or infinity); the file is damaged or its training diverged.")  # fmt: skip
     return metadata
+
+
+def shapes_in(file: Path) -> Shapes:
+    """Name -> shape of the tensors of a file that `check_safetensors` let pass."""
+    with file.open("rb") as opened:
+        head = _header(opened.read(8), file.stat().st_size, opened.read)
+    return {name: tuple(row["shape"]) for name, row in head.items() if name != "__metadata__"}
 
 
 def short(name: object) -> str:

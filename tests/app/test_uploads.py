@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,15 +27,28 @@ def archive(*names: str) -> bytes:
     return packed.getvalue()
 
 
+def network(folder: Path) -> Path:
+    """A model that `TENSORS` fit, as a user's own file."""
+    file = folder / "net.py"
+    file.write_text(
+        "import torch\n\nclass Net(torch.nn.Module):\n    def __init__(self, width=3):\n        super().__init__()\n        print('a user may print')\n"
+        "        self.conv = torch.nn.Linear(4, width, bias=False)\n        self.register_buffer('steps', torch.tensor([0]))\n\n"
+        "    def forward(self, x):\n        return self.conv(x.mean((1, 2))[:, :4])\n"
+    )
+    return file
+
+
 def errors(at) -> list[str]:
     return [element.value for element in at.error]
 
 
-def test_weights_and_images_become_the_projects_own(open_page, home):
+def test_weights_and_images_become_the_projects_own(open_page, home, tmp_path):
     at = open_page("start")
-    at.text_input(key="form.model").set_value("timm:resnet18")
+    at.text_input(key="form.model").set_value(f"{network(tmp_path)}:Net")
     at.file_uploader(key="form.weights_file").upload("../../mine.safetensors", save(TENSORS))
-    at.file_uploader(key="form.data_file").upload("pets.zip", archive("pets/cat/1.png", "pets/dog/1.png", "pets/dog/2.png"))
+    at.file_uploader(key="form.data_file").upload(
+        "pets.zip", archive("pets/cat/1.png", "pets/dog/1.png", "pets/dog/2.png")
+    )
     at.run()
     at.button(key="form.create").click().run()
     assert not at.exception
@@ -61,6 +75,31 @@ def test_a_refusal_is_one_line_and_leaves_no_project(open_page, home):
     assert errors(at)[0].startswith("mine.safetensors: was cut short")
     assert list((home / "projects").iterdir()) == []
     assert at.text_input(key="form.model").value == "timm:resnet18"
+
+
+def test_weights_of_another_shape_are_refused_and_nothing_is_lost(open_page, home, tmp_path):
+    at = open_page("start")
+    at.text_input(key="form.model").set_value(f"{network(tmp_path)}:Net")
+    at.text_input(key="form.settings").set_value("width=5")
+    at.file_uploader(key="form.weights_file").upload("mine.safetensors", save(TENSORS))
+    at.file_uploader(key="form.data_file").upload(
+        "scenes.zip", archive("images/a.png", "images/b.png", "masks/a.png", "masks/b.png")
+    )
+    at.run()
+    at.button(key="form.create").click().run()
+    assert len(errors(at)) == 1
+    assert errors(at)[0].startswith(
+        f"mine.safetensors: does not fit {tmp_path / 'net.py'}:Net: 1 of another shape (conv.weight is 3x4 in the file, 5x4 in the model)."
+    )
+    assert list((home / "projects").iterdir()) == []
+    at.text_input(key="form.settings").set_value("width=3").run()
+    at.button(key="form.create").click().run()  # the files are still there
+    assert errors(at) == []
+    made = list_projects(home)[0]
+    assert (made.settings, made.data.partition(":")[0]) == ({"width": 3}, "masks")
+    assert [each.value.replace("\\", "") for each in at.info] == [
+        "scenes.zip: 2 images in images/ beside masks/ (1 to train on, 1 held out), 4 classes."
+    ]
 
 
 def test_weights_alone_ask_for_their_model_and_twice_is_refused(open_page, home):
