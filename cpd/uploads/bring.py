@@ -37,7 +37,7 @@ def bringing(
         if weights is not None:
             taken = receive_weights(*weights, folder)
             if model:
-                check_fit(shown(weights[0]), taken, model, settings or {})
+                _check_fit(shown(weights[0]), taken, model, settings or {})
                 fields["weights"] = str(taken.path)
             elif taken.bundle:
                 fields["model"] = str(taken.path)
@@ -53,7 +53,7 @@ def bringing(
     return bring
 
 
-def check_fit(name: str, taken: Weights, model: str, settings: Mapping[str, Any]) -> None:
+def _check_fit(name: str, taken: Weights, model: str, settings: Mapping[str, Any]) -> None:
     """Hold names and shapes of weights against those of the model that they are meant for.
 
     A bundle's tensors may be smaller, having been cut; whether by its own plan, a job finds out.
