@@ -36,12 +36,17 @@ if shown is None:
         launch_card(project, comb, plan, shortcut=True)
     chrome.note("No run yet", "Its curves, its progress and its outcome appear here, and stay when you leave.", "rocket_launch")
 else:
+    # What nobody has opened is not drawn: most people who look at a run watch it, and the form is the costliest part of the page.
     begins = origin(project)
-    with st.expander("Start another run", icon=":material/add:", expanded=begins is not None, key=f"run.form.{begins[0].id if begins else ''}"):
-        launch_card(project, comb, plan, shortcut=begins is not None)
+    form = st.expander("Start another run", icon=":material/add:", expanded=begins is not None, key=f"run.form.{begins[0].id if begins else ''}", on_change="rerun")
+    if form.open:
+        with form:
+            launch_card(project, comb, plan, shortcut=begins is not None)
     waiting = sum(run.state in ("queued", "paused") for run in runs)
     title = f"{plural(len(runs), 'run')} of this project" + (f", {waiting} waiting" if waiting else "")
-    with st.expander(title, icon=":material/list:", key="run.list"):
-        run_list(runs, shown.id)
+    others = st.expander(title, icon=":material/list:", key="run.list", on_change="rerun")
+    if others.open:
+        with others:
+            run_list(runs, shown.id)
     run_note(shown)
     run_panel(project, comb, shown.id)

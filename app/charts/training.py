@@ -5,12 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 
 from app import palette
-from app.charts.frame import empty, framed
+from app.charts.frame import empty, frame
 
 STEP = "Optimizer step"
 
@@ -73,34 +74,48 @@ def over_steps(
     series = [line for line in series if len(line.steps)]
     if not series:
         return empty("Waiting for the first measurement.", STEP, y, height=height, dark=dark)
-    fig = go.Figure()
     spec = ".1%" if share else ".3g"
-    for line in series:
-        fig.add_scatter(x=list(line.steps), y=list(line.values), name=line.name, mode="lines+markers" if line.markers or len(line.steps) == 1 else "lines",
-                        line={"color": line.colour, "width": 2, "dash": line.dash}, marker={"size": 5}, opacity=line.opacity,
-                        hovertemplate=f"step %{{x}}: %{{y:{spec}}}<extra>{line.name}</extra>")  # fmt: skip
     last = max(max(line.steps) for line in series)
-    for level in levels:
-        fig.add_scatter(x=[0, last], y=[level.value] * 2, name=level.name, mode="lines", hovertemplate=f"%{{y:{spec}}}<extra>{level.name}</extra>",
-                        line={"color": palette.ink(dark), "width": 1.5, "dash": level.dash})  # fmt: skip
+    traces = [
+        {"type": "scatter", "x": list(line.steps), "y": list(line.values), "name": line.name, "mode": "lines+markers" if line.markers or len(line.steps) == 1 else "lines",
+         "line": {"color": line.colour, "width": 2, "dash": line.dash}, "marker": {"size": 5}, "opacity": line.opacity,
+         "hovertemplate": f"step %{{x}}: %{{y:{spec}}}<extra>{line.name}</extra>"}
+        for line in series
+    ]  # fmt: skip
+    traces += [
+        {"type": "scatter", "x": [0, last], "y": [level.value] * 2, "name": level.name, "mode": "lines", "hovertemplate": f"%{{y:{spec}}}<extra>{level.name}</extra>",
+         "line": {"color": palette.ink(dark), "width": 1.5, "dash": level.dash}}
+        for level in levels
+    ]  # fmt: skip
+    traces += _strip(marks, last, explain, dark)
+    layout = frame(STEP, y, height=height, dark=dark)
+    layout["xaxis"] |= {"range": [-0.01 * last, last * 1.01 or 1]}
+    # Marks have a strip of their own, so that a hundred of them never hide a curve.
+    layout["yaxis"] |= {"domain": [0.13 if marks else 0, 1]}
+    if marks:
+        layout["yaxis2"] = {"domain": [0, 0.11], "range": [-1.6, 1.6], "visible": False, "fixedrange": True}
+        layout["xaxis"] |= {"anchor": "y2"}
+    if share:
+        layout["yaxis"] |= {"tickformat": _digits(1.0 if zero else _span(series, levels))}
+    if zero:
+        layout["yaxis"] |= {"rangemode": "tozero"}
+    return go.Figure({"data": traces, "layout": layout})
+
+
+def _strip(marks: Sequence[Mark], last: int, explain: bool, dark: bool) -> list[dict[str, Any]]:
+    """The traces of the marks, a kind each."""
+    traces = []
     for kind, (symbol, size, row) in _LOOKS.items():
         found = gathered([mark for mark in marks if mark.kind == kind], last)
+        colour = {CUT: palette.CUT, UNDONE: palette.SELECTION, EVALUATED: palette.STUDENT}.get(kind, palette.ink(dark))
         if found:
-            colour = {CUT: palette.CUT, UNDONE: palette.SELECTION, EVALUATED: palette.STUDENT}.get(kind, palette.ink(dark))
-            fig.add_scatter(x=[mark.step for mark in found], y=[row] * len(found), yaxis="y2", name=kind, mode="markers", showlegend=explain,
-                            customdata=[mark.text for mark in found], meta={"y": "", "customdata": ["what happened"]}, marker={"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5, "color": colour}},
-                            hovertemplate="step %{x}<br>%{customdata}<extra></extra>")  # fmt: skip
-    framed(fig, STEP, y, height=height, dark=dark)
-    # Marks have a strip of their own, so that a hundred of them never hide a curve.
-    fig.update_layout(yaxis={"domain": [0.13 if marks else 0, 1]})
-    if marks:
-        fig.update_layout(yaxis2={"domain": [0, 0.11], "range": [-1.6, 1.6], "visible": False, "fixedrange": True}, xaxis={"anchor": "y2"})
-    fig.update_xaxes(range=[-0.01 * last, last * 1.01 or 1])
-    if share:
-        fig.update_yaxes(tickformat=_digits(1.0 if zero else _span(series, levels)), selector={"domain": (0.13 if marks else 0, 1)})
-    if zero:
-        fig.update_layout(yaxis={"rangemode": "tozero"})
-    return fig
+            traces.append({
+                "type": "scatter", "x": [mark.step for mark in found], "y": [row] * len(found), "yaxis": "y2", "name": kind, "mode": "markers", "showlegend": explain,
+                "customdata": [mark.text for mark in found], "meta": {"y": "", "customdata": ["what happened"]},
+                "marker": {"symbol": symbol, "size": size, "color": colour, "line": {"width": 1.5, "color": colour}},
+                "hovertemplate": "step %{x}<br>%{customdata}<extra></extra>",
+            })  # fmt: skip
+    return traces
 
 
 # What each kind of mark looks like, and where it stands in the strip: symbol, size, row.
@@ -159,16 +174,14 @@ def width_map(widths: Mapping[str, Sequence[tuple[int, int]]], dense: Mapping[st
         steps, kept = [step for step, _ in row], [dense[name], *(width for _, width in row)]
         units[r] = [kept[bisect_right(steps, edge)] for edge in edges[:-1]]
         table[r] = units[r] / dense[name]
-    fig = go.Figure(
-        go.Heatmap(
-            z=table, x=edges, y=list(range(len(names))), zmin=0, zmax=1, colorscale=palette.scale(palette.KEPT, dark),
-            customdata=np.stack([np.array(names, dtype=object)[:, None].repeat(len(edges) - 1, 1), units], -1),
-            hovertemplate="<b>%{customdata[0]}</b><br>step %{x}: keeps %{customdata[1]} units (%{z:.0%})<extra></extra>",
-            meta={"y": "", "z": "share kept", "customdata": ["group", "units"]},
-            colorbar={"title": {"text": "kept"}, "thickness": 10, "len": 0.9, "tickformat": ".0%"},
-        )
-    )  # fmt: skip
-    framed(fig, STEP, title, height=int(min(620, max(220, 80 + 13 * len(names)))), dark=dark, legend=False)
+    trace = {
+        "type": "heatmap", "z": table, "x": edges, "y": list(range(len(names))), "zmin": 0, "zmax": 1, "colorscale": palette.scale(palette.KEPT, dark),
+        "customdata": np.stack([np.array(names, dtype=object)[:, None].repeat(len(edges) - 1, 1), units], -1),
+        "hovertemplate": "<b>%{customdata[0]}</b><br>step %{x}: keeps %{customdata[1]} units (%{z:.0%})<extra></extra>",
+        "meta": {"y": "", "z": "share kept", "customdata": ["group", "units"]},
+        "colorbar": {"title": {"text": "kept"}, "thickness": 10, "len": 0.9, "tickformat": ".0%"},
+    }  # fmt: skip
+    layout = frame(STEP, "", height=int(min(620, max(220, 80 + 13 * len(names)))), dark=dark, legend=False)
     step = max(1, round(len(names) / 40))
-    fig.update_yaxes(range=[len(names) - 0.5, -0.5], tickvals=list(range(0, len(names), step)), ticktext=names[::step], showgrid=False, title=None)
-    return fig
+    layout["yaxis"] |= {"range": [len(names) - 0.5, -0.5], "tickvals": list(range(0, len(names), step)), "ticktext": names[::step], "showgrid": False, "title": None}
+    return go.Figure({"data": [trace], "layout": layout})

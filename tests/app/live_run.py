@@ -1,8 +1,9 @@
-"""A run as a worker would have written it so far."""
+"""A run as a worker would have written it so far, and its screen with what is closed there opened."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from cpd.runs.store import Store
 from cpd.runs.workspace import database
@@ -21,3 +22,10 @@ def started(home: Path, made, steps: int = 30) -> str:
     book.add_event(run, 10, "cut", "stage1.conv1 keeps 16 of 32", {"group": "stage1.conv1"})
     book.advance(run, rows, (steps, 100))
     return run
+
+
+def opened(at: Any, *drawers: str) -> Any:
+    """The page again, with these expanders open: they are drawn for whoever opens them."""
+    for key in drawers:
+        at.session_state[key] = True
+    return at.run() if drawers else at

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import synthetic
 from finished_runs import finish
-from live_run import started
+from live_run import opened, started
 
 from cpd import access
 from cpd.access import NOBODY, Person, Role
@@ -19,6 +19,7 @@ from cpd.runs.store import Store
 from cpd.runs.workspace import database
 
 PAGES = ("start", "comb", "importance", "sensitivity", "plan", "run", "compare", "present")
+DRAWERS = {"run": ("run.form.", "run.list")}  # are drawn once they are opened
 
 
 @pytest.fixture
@@ -56,10 +57,10 @@ def test_whatever_is_pressed_nothing_changes(open_page, as_, busy, home, page, m
     """Nothing is drawn disabled for a viewer here: it is the library that has to refuse."""
     as_(Role.VIEWER)
     before = content(home)
-    at = open_page(page, project=busy)
+    at = opened(open_page(page, project=busy), *DRAWERS.get(page, ()))
     assert "You look on" in "\n".join(element.value for element in at.sidebar.caption)
     monkeypatch.setattr("app.who.looks_on", lambda: False)
-    at = open_page(page, project=busy)
+    at = opened(open_page(page, project=busy), *DRAWERS.get(page, ()))
     assert not at.exception
     kinds = ("button", "toggle", "checkbox", "number_input", "slider", "text_area", "multiselect", "selectbox")
     keys = [(kind, element.key) for kind in kinds for element in getattr(at, kind) if element.key]
@@ -88,16 +89,17 @@ def test_whatever_is_pressed_nothing_changes(open_page, as_, busy, home, page, m
         assert not at.exception, (kind, key, at.exception[0].message)
         assert content(home) == before, (page, kind, key)
         if not any(element.key == key for element in getattr(at, kind)):  # it led elsewhere
-            at = open_page(page, project=busy)
+            at = opened(open_page(page, project=busy), *DRAWERS.get(page, ()))
     assert keys or page == "present"
 
 
 @pytest.mark.parametrize(("page", "keys"), [("run", ["run.start", "stop.distill-1", "pause.distill-1"]), ("comb", ["doctor.go"]), ("importance", ["score.go"]), ("sensitivity", ["sense.go"])])
 def test_what_would_change_something_is_disabled_for_a_viewer_alone(open_page, as_, busy, page, keys):
     as_(Role.EDITOR)
-    allowed = {key: open_page(page, project=busy, run="distill-1").button(key=key).disabled for key in keys}
+    drawers = DRAWERS.get(page, ())
+    allowed = {key: opened(open_page(page, project=busy, run="distill-1"), *drawers).button(key=key).disabled for key in keys}
     as_(Role.VIEWER)
-    refused = {key: open_page(page, project=busy, run="distill-1").button(key=key).disabled for key in keys}
+    refused = {key: opened(open_page(page, project=busy, run="distill-1"), *drawers).button(key=key).disabled for key in keys}
     assert not any(allowed.values())
     assert all(refused.values())
 

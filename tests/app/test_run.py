@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import synthetic
-from live_run import started
+from live_run import opened, started
 
 from app.charts import training
 from app.widgets.jobs import how_far
@@ -170,7 +170,7 @@ def test_the_queue_can_be_reordered_and_widened(open_page, project, home):
     for name in ("distill-a", "distill-b", "distill-c"):
         store(home).add(name, made.spec("distill", options={"target": {"macs": 0.5}}))
         (home / "runs" / name).mkdir()
-    at = open_page("run", project=made.id, run="distill-c")
+    at = opened(open_page("run", project=made.id, run="distill-c"), "run.list")
     assert "number 3 of 3" in texts(at, "caption")
     assert list(at.dataframe[0].value["In the queue"]) == ["3", "2", "1"]
     at.button(key="up.distill-c").click().run()
@@ -181,7 +181,26 @@ def test_the_queue_can_be_reordered_and_widened(open_page, project, home):
     assert [run.id for run in store(home).queue()] == ["distill-a", "distill-c", "distill-b"]
     at.number_input(key="run.parallel").set_value(3).run()
     assert Policy.of(home).parallel == 3
-    assert open_page("run", project=made.id).number_input(key="run.parallel").value == 3
+    assert opened(open_page("run", project=made.id), "run.list").number_input(key="run.parallel").value == 3
+    assert not at.exception
+
+
+@pytest.mark.usefixtures("no_workers")
+def test_the_form_and_the_list_are_drawn_for_whoever_opens_them(open_page, project, home):
+    made = project()
+    run = started(home, made)
+    at = open_page("run", project=made.id)
+    closed = keys(at)
+    assert "run.start" not in closed
+    assert f"stop.{run}" in closed
+    assert not at.number_input
+    opened(at, "run.form.")
+    at.number_input(key="run.target.share").set_value(40).run()
+    at.session_state["run.form."] = False  # closed, and opened again: what was chosen is still there
+    assert not at.run().number_input
+    assert opened(at, "run.form.").number_input(key="run.target.share").value == 40
+    at.button(key="run.start").click().run()
+    assert [other.spec.options["target"] for other in store(home).list_runs(made.id) if other.id != run] == [{"macs": 0.4}]
     assert not at.exception
 
 
@@ -248,7 +267,7 @@ def test_an_undone_cut_and_a_restart_are_marked_and_told(open_page, project, hom
     assert traces["least allowed"]["y"] == [0.965, 0.965]
     assert metric(at, "Images per second").value == "321"
     assert metric(at, "Learning rate").value == "1.00e-02"
-    told = at.dataframe[1].value
+    told = at.dataframe[0].value
     assert list(told["What"]) == ["undo", "resume", "cut"]
     assert "one cut undone" in [expander.label for expander in at.expander][-1]
 
