@@ -25,6 +25,7 @@ KEYS = (
     (HELP, "Help", "this list"),
 )  # fmt: skip
 OPENED = "search.opened"
+SHOWN = "dialog.shown"  # session key: which dialog is open on which screen; a rerun of the whole page would close it
 
 
 def search_and_help(here: str) -> None:
@@ -36,12 +37,24 @@ def search_and_help(here: str) -> None:
     with st.container(horizontal=True, gap="small"):
         if st.button("Search", icon=":material/search:", shortcut=SEARCH, key="search.open", width="stretch", help="Go to a group, layer, run, plan or screen by its name."):
             st.session_state[OPENED] = st.session_state.get(OPENED, 0) + 1
-            search(here)
+            st.session_state[SHOWN] = ("search", here)
         if st.button("Help", icon=":material/help:", shortcut=HELP, key="help.open", width="stretch", help="Keys, and the words of this app."):
-            explain()
+            st.session_state[SHOWN] = ("help", here)
+    shown = st.session_state.get(SHOWN)
+    if shown == ("search", here):
+        search(here)
+    elif shown == ("help", here):
+        explain()
+    else:  # gone to another screen by the address
+        closed()
 
 
-@st.dialog("Search", width="medium", icon=":material/search:")
+def closed() -> None:
+    """No dialog is open any more."""
+    st.session_state.pop(SHOWN, None)
+
+
+@st.dialog("Search", width="medium", icon=":material/search:", on_dismiss=closed)
 def search(here: str) -> None:
     """Type, choose, go."""
     found = st.selectbox("Where to?", targets(here), index=None, key=f"search.{st.session_state[OPENED]}", format_func=lambda target: target.label,
@@ -65,6 +78,7 @@ def go(target: Target) -> None:
         state.choose_project(query.get(state.PROJECT, ""))
     if state.GROUP in query:
         st.session_state[state.GROUP] = query[state.GROUP]
+    closed()
     st.switch_page(chrome.page_path(target.page), query_params=query)
 
 
@@ -94,7 +108,7 @@ def targets(here: str) -> list[Target]:
     return rows + (finding.demos(DEMOS) if may_change() else [])
 
 
-@st.dialog("Help", width="medium", icon=":material/help:")
+@st.dialog("Help", width="medium", icon=":material/help:", on_dismiss=closed)
 def explain() -> None:
     """The way through the app, the keys, and every word that is explained at its first mention."""
     st.markdown("**The job in six steps, and two ways to look back**")

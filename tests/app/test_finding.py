@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import synthetic
+from conftest import ROOT
 from finished_runs import finish
+from live_run import opened
 
 from app import engine, finding
 from app.history import Branch
@@ -58,7 +61,7 @@ def test_a_note_is_shown_wherever_the_run_is(project, home, open_page):
     finish(home, made, record, "distill-a")
     finish(home, made, record, "distill-b", lost=range(7))
     control.annotate(home, "distill-b", "twice the *data*")
-    at = open_page("run", project=made.id, run="distill-b")
+    at = opened(open_page("run", project=made.id, run="distill-b"), "run.list")
     assert any("twice the" in str(caption.value) for caption in at.caption)
     assert at.dataframe[0].value["Note"].tolist() == ["twice the *data*", ""]
     at.text_area[0].set_value("").run()
@@ -68,3 +71,24 @@ def test_a_note_is_shown_wherever_the_run_is(project, home, open_page):
     control.annotate(home, "distill-a", "the gentle one")
     at = open_page("compare", project=made.id)
     assert "the gentle one" in at.dataframe[0].value["Note"].tolist()
+
+
+@pytest.mark.parametrize("button, inside", [("search.open", "selectbox"), ("help.open", "markdown")])
+def test_a_dialog_stays_open_when_the_whole_page_is_drawn_again(button, inside, open_page, project):
+    """As it is when a run ends while somebody types: only who opened it closes it, or goes elsewhere."""
+    made = project()
+    at = open_page("run", project=made.id)
+
+    def is_open() -> bool:
+        if inside == "selectbox":
+            return any((element.key or "").startswith("search.") for element in at.selectbox)
+        return any("**Words**" in element.value for element in at.markdown)
+
+    assert not is_open()
+    at.button(key=button).click().run()
+    assert is_open()
+    at.run()
+    assert is_open()
+    at.switch_page(str(ROOT / "pages" / "comb.py")).run()
+    assert not is_open()
+    assert not at.exception
