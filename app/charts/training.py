@@ -167,21 +167,21 @@ def width_map(widths: Mapping[str, Sequence[tuple[int, int]]], dense: Mapping[st
         return empty("Widths appear with the first cut.", STEP, title, height=240, dark=dark)
     names = list(dense)
     edges = _columns({0, *(step for row in widths.values() for step, _ in row)}, max(last, 1))
-    table = np.ones((len(names), len(edges) - 1))
-    units = np.ones((len(names), len(edges) - 1))
+    # As small as they fit: the largest picture of a page that is sent to everybody who watches.
+    table = np.ones((len(names), len(edges) - 1), np.float32)
+    units = np.ones(table.shape, np.min_scalar_type(max(dense.values(), default=1)))
     for r, name in enumerate(names):
         row = widths.get(name, ())
         steps, kept = [step for step, _ in row], [dense[name], *(width for _, width in row)]
         units[r] = [kept[bisect_right(steps, edge)] for edge in edges[:-1]]
         table[r] = units[r] / dense[name]
     trace = {
-        "type": "heatmap", "z": table, "x": edges, "y": list(range(len(names))), "zmin": 0, "zmax": 1, "colorscale": palette.scale(palette.KEPT, dark),
-        "customdata": np.stack([np.array(names, dtype=object)[:, None].repeat(len(edges) - 1, 1), units], -1),
-        "hovertemplate": "<b>%{customdata[0]}</b><br>step %{x}: keeps %{customdata[1]} units (%{z:.0%})<extra></extra>",
-        "meta": {"y": "", "z": "share kept", "customdata": ["group", "units"]},
+        "type": "heatmap", "z": table, "x": edges, "y": names, "zmin": 0, "zmax": 1, "colorscale": palette.scale(palette.KEPT, dark),
+        "customdata": units, "hovertemplate": "<b>%{y}</b><br>step %{x}: keeps %{customdata} units (%{z:.0%})<extra></extra>",
+        "meta": {"y": "group", "z": "share kept", "customdata": ["units"]},
         "colorbar": {"title": {"text": "kept"}, "thickness": 10, "len": 0.9, "tickformat": ".0%"},
     }  # fmt: skip
     layout = frame(STEP, "", height=int(min(620, max(220, 80 + 13 * len(names)))), dark=dark, legend=False)
     step = max(1, round(len(names) / 40))
-    layout["yaxis"] |= {"range": [len(names) - 0.5, -0.5], "tickvals": list(range(0, len(names), step)), "ticktext": names[::step], "showgrid": False, "title": None}
+    layout["yaxis"] |= {"type": "category", "range": [len(names) - 0.5, -0.5], "tickvals": names[::step], "showgrid": False, "title": None}
     return go.Figure({"data": [trace], "layout": layout})

@@ -187,6 +187,10 @@ def test_width_map_carries_widths_forward_from_the_step_of_each_cut():
     heat = fig.data[0]
     assert list(heat.x) == [0, 10, 20, 30, 40]
     np.testing.assert_allclose(heat.z, [[1, 0.5, 0.5, 0.25], [1, 1, 0.75, 0.75], [1, 1, 1, 1]])
+    np.testing.assert_array_equal(heat.customdata, [[8, 4, 4, 2], [8, 8, 6, 6], [5, 5, 5, 5]])
+    assert list(heat.y) == ["a", "b", "c"]
+    wide = training.width_map({"a": [(10, 299)]}, {"a": 300}, last=40).data[0]
+    np.testing.assert_array_equal(wide.customdata, [[300, 299]])  # more than fits into the smallest number
 
 
 def test_sections_are_as_fine_as_fits():
