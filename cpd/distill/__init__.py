@@ -14,6 +14,7 @@ teacher.py     a teacher of another architecture
 cache.py       its answers to images that never change
 engine.py      device, precision, processes
 watch.py       accuracy, latency and size during a run
+heard.py       what the student answers meanwhile
 meter.py       means of losses between two log lines
 state.py       everything a resumed run needs
 trainer.py     the loop

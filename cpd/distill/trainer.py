@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from cpd.comb.comb import Comb
 
 _LOGS = 400  # rows of training metrics in a run
+_ANSWERS = 400  # evaluations whose answers are kept
 _FORMAT = 2  # of a checkpoint's state
 
 
@@ -145,6 +146,7 @@ class _Run:
         self.watch = Watch(task, inputs, self.engine.device, comb.record if comb is not None and self.shrink else None)
         teaches = teacher if teacher is not None else model if self.shrink else None
         self.teacher = None
+        self.own_teacher = teaches is model
         if teaches is not None:
             self.teacher = copy.deepcopy(teaches).eval().requires_grad_(False).to(self.engine.device)
             self.engine.lay_out(self.teacher)
@@ -245,6 +247,8 @@ class _Run:
         values = self.watch.size(self.student.keep) | self._latency()
         if self.teacher is not None:
             self.teacher_metric = self.watch.metric(self.teacher)
+            if self.own_teacher:
+                self.watch.refer()
             values |= {f"teacher/{self.task.metric_name}": self.teacher_metric}
         if self.shrink:
             assert self.teacher is not None
@@ -341,9 +345,23 @@ class _Run:
         if self.teacher is not None:
             values |= {f"teacher/{name}": self.teacher_metric}
         text = f"{name} {self.last:.2%} on {self.task.val_images} held-out images"
-        self.recorder.event(self.step, "eval", text, metric=self.last, name=name, **self.watch.answers())
+        self.recorder.event(self.step, "eval", text, metric=self.last, name=name, **self._answers(last))
         self.recorder.log(self.step, values)
         self.meter.restart_clock()
+
+    def _answers(self, last: bool) -> Mapping[str, Any]:
+        """What the student answers, for the event of an evaluation: at the last one, and at so many on the way at the most."""
+        every = self.settings.evaluation_interval(self.total)
+        apart = math.ceil(math.ceil(self.total / every) / _ANSWERS)
+        return self.watch.answers(self._dense) if self.shrink and (last or self.step // every % apart == 0) else {}
+
+    def _dense(self) -> nn.Module:
+        """The dense network on the run's device."""
+        if self.own_teacher and self.teacher is not None:
+            return self.teacher
+        found = copy.deepcopy(self.model).eval().to(self.engine.device)
+        self.engine.lay_out(found)
+        return found
 
     def _latency(self, always: bool = False) -> dict[str, float]:
         """Nothing is decided by it, so one process measures it while the others wait."""

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from cpd.comb.record import CombRecord
+from cpd.distill.heard import Heard, apart
 from cpd.measure.accuracy import accuracy
 from cpd.measure.history import KEY, packed, sample
 from cpd.measure.latency import latency
+from cpd.measure.map_history import event_data
 from cpd.prune.cost import CostModel
 from cpd.prune.order import Kept
 from cpd.tasks.task import Task
@@ -31,22 +35,47 @@ class Watch:
         self.task, self.inputs, self.device = task, inputs, device
         self.cost = CostModel(record) if record is not None else None
         self._timed: Kept | None = None
-        self._heard: list[Tensor] = []
+        self._heard = Heard(task)
+        self._dense: dict[int, Tensor] = {}  # the dense model's maps of the sample
         self._spent = 0.0
         self._start = time.perf_counter()
 
     def metric(self, module: nn.Module) -> float:
         """The task's metric on the held-out images, 0..1."""
-        self._heard = []
+        self._heard = Heard(self.task)
         # a task by what it passes on, which types cannot see
-        return accuracy(module, _Heard(self.task, self._heard), self.device)  # type: ignore[arg-type]
+        return accuracy(module, self._heard, self.device)  # type: ignore[arg-type]
 
-    def answers(self) -> dict[str, str]:
+    def refer(self) -> None:
+        """The network whose metric was just measured is the dense one, which others are compared with."""
+        self._dense = self._heard.maps
+
+    def answers(self, dense: Callable[[], nn.Module]) -> Mapping[str, Any]:
         """What was answered when the metric was last measured, to a fixed sample of the held-out images; for the data of
-        an event. Empty where answers are not classes, or where other processes heard a part of them."""
-        if not self._heard or sum(map(len, self._heard)) != self.task.val_images:
+        an event. Empty where answers are neither classes nor maps, or where other processes heard a part of them.
+
+        Args:
+            dense: gives the dense network, on this device; asked for once where maps are compared and `refer` was not
+                called, as after a restart.
+        """
+        heard = self._heard
+        if heard.classes:
+            if sum(map(len, heard.classes)) != self.task.val_images:
+                return {}
+            return {KEY: packed(torch.cat(heard.classes).cpu().numpy()[sample(self.task.val_images)])}
+        if not heard.is_whole:
             return {}
-        return {KEY: packed(torch.cat(self._heard).cpu().numpy()[sample(self.task.val_images)])}
+        if not self._dense:
+            first = Heard(self.task)
+            first.listen(dense(), self.device)
+            self._dense = first.maps
+        found = self.task.per_class(heard.made) or {}
+        table = getattr(heard.made, "confmat", None)
+        return event_data(
+            np.array(apart(heard, self._dense)),
+            [found.get(name) for name in self.task.classes],
+            None if table is None else table.long().cpu().numpy(),
+        )
 
     def latency(self, module: nn.Module, keep: Kept, always: bool = False) -> dict[str, float]:
         """Median milliseconds of a few forward passes at batch 1 and 32; empty where nothing was cut since the last
@@ -71,19 +100,3 @@ class Watch:
         share = self.cost.price(keep).share_of(self.cost.dense)
         widths = {f"width/{g.name}": float(len(keep[g.name])) for g in self.cost.record.groups if g.prunable}
         return {"cost/macs": share["macs"], "cost/params": share["params"]} | widths
-
-
-class _Heard:
-    """A task that notes which class each held-out image was given."""
-
-    def __init__(self, task: Task, heard: list[Tensor]) -> None:
-        self._task, self._into = task, heard
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._task, name)
-
-    def predict(self, module: nn.Module, images: Tensor) -> Tensor:
-        outputs = self._task.predict(module, images)
-        if outputs.ndim == 2:
-            self._into.append(outputs.argmax(1))
-        return outputs

@@ -33,9 +33,9 @@ class Event(Protocol):
     def data(self) -> Mapping[str, Any]: ...
 
 
-def sample(images: int) -> IntArray:
-    """Numbers of the images that are kept of `images`, ascending."""
-    return np.unique(np.linspace(0, images - 1, min(images, MOST)).round().astype(np.int64))
+def sample(images: int, most: int = MOST) -> IntArray:
+    """Numbers of the images that are kept of `images`, ascending: `most` of them, or all."""
+    return np.unique(np.linspace(0, images - 1, min(images, most)).round().astype(np.int64))
 
 
 def packed(answers: npt.NDArray[np.integer[Any]]) -> str:
@@ -90,7 +90,7 @@ class History:
         Args:
             dense: (N,) the dense model's answers to all held-out images.
         """
-        return self._since(self.answers != dense[self.numbers])
+        return since(self.steps, self.answers != dense[self.numbers])
 
     def differing(self, dense: IntArray, targets: IntArray) -> tuple[IntArray, IntArray]:
         """(E,) how many answers of the sample differ from the dense model's, and how many of these were right before."""
@@ -103,15 +103,17 @@ class History:
         until the end; None where the sample does not show that."""
         of = targets[self.numbers] == true
         before = int((dense[self.numbers][of] == taken).sum())
-        since = self._since(((self.answers[:, of] == taken).sum(1) > before)[:, None])
-        return None if since[0] < 0 else int(since[0])
+        found = since(self.steps, ((self.answers[:, of] == taken).sum(1) > before)[:, None])
+        return None if found[0] < 0 else int(found[0])
 
-    def _since(self, holds: npt.NDArray[np.bool_]) -> IntArray:
-        """Per column the step of the first row of the last unbroken stretch of True, -1 where the last row is False."""
-        # Rows from the end for which it has held without a break.
-        lasting = np.logical_and.accumulate(holds[::-1], axis=0).sum(0)
-        first = np.minimum(len(self.steps) - lasting, len(self.steps) - 1)
-        return np.where(lasting > 0, self.steps[first], -1)
+
+def since(steps: IntArray, holds: npt.NDArray[np.bool_]) -> IntArray:
+    """Per column of `holds` (E, K) the step of the first row of its last unbroken stretch of True, -1 where the last row is
+    False."""
+    # Rows from the end for which it has held without a break.
+    lasting = np.logical_and.accumulate(holds[::-1], axis=0).sum(0)
+    first = np.minimum(len(steps) - lasting, len(steps) - 1)
+    return np.where(lasting > 0, steps[first], -1)
 
 
 @dataclass(frozen=True)
@@ -120,19 +122,44 @@ class Window:
 
     Attributes:
         after: step of the one before, -1 for the beginning of the run.
-        cuts: what went in between, in the words of the run; groups by name.
+        cuts: what went in between and stood, in the words of the run; groups by name.
+        numbers: of these cuts, counted over the run from 1.
     """
 
     after: int
     step: int
     cuts: tuple[str, ...]
     groups: tuple[str, ...]
+    numbers: tuple[int, ...] = ()
+
+    @property
+    def words(self) -> str:
+        """ "cut 7", "cuts 12 to 15", "no cut"."""
+        if not self.numbers:
+            return "no cut"
+        if len(self.numbers) == 1:
+            return f"cut {self.numbers[0]}"
+        run = self.numbers == tuple(range(self.numbers[0], self.numbers[-1] + 1))
+        return f"cuts {self.numbers[0]} to {self.numbers[-1]}" if run else f"cuts {', '.join(map(str, self.numbers))}"
 
 
 def window(events: Sequence[Event], steps: IntArray, step: int) -> Window:
-    """What was cut between the evaluation of `step` and the one before. A cut of the same step comes before its evaluation."""
+    """What was cut between the evaluation of `step` and the one before, and not undone by then. A cut of the same step comes
+    before its evaluation."""
     before = steps[steps < step]
     after = int(before[-1]) if len(before) else -1
-    cuts = [event for event in events if event.kind == "cut" and after < event.step <= step]
-    groups = dict.fromkeys(str(event.data.get("group", "")) for event in cuts)
-    return Window(after, step, tuple(event.text for event in cuts), tuple(name for name in groups if name))
+    undone = {event.data.get("cut_step") for event in events if event.kind == "undo" and event.step <= step}
+    all_cuts = [event for event in events if event.kind == "cut"]
+    cuts = [
+        (number, event)
+        for number, event in enumerate(all_cuts, 1)
+        if after < event.step <= step and event.step not in undone
+    ]
+    groups = dict.fromkeys(str(event.data.get("group", "")) for _, event in cuts)
+    return Window(
+        after,
+        step,
+        tuple(event.text for _, event in cuts),
+        tuple(name for name in groups if name),
+        tuple(number for number, _ in cuts),
+    )

@@ -13,9 +13,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from cpd.comb.cache import cache_folder
 from cpd.errors import StorageError
-from cpd.files import make_folder, replacing
+from cpd.files import cache_folder, make_folder, replacing
 
 FloatArray = npt.NDArray[np.float64]
 
