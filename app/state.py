@@ -220,7 +220,7 @@ def plan_path(project: Project) -> Path:
     return folder(project) / "plan.json"
 
 
-@st.cache_data(max_entries=64, show_spinner=False)
+@st.cache_resource(max_entries=64, show_spinner=False)
 def _json(mark: Stamp) -> Any:
     try:
         return json.loads(Path(mark[0]).read_text())
@@ -229,7 +229,7 @@ def _json(mark: Stamp) -> Any:
 
 
 def read_json(path: Path) -> Mapping[str, Any] | None:
-    """A JSON file, None where there is none. Raises RunError when it is damaged."""
+    """A JSON file, None where there is none; shared by all sessions, never changed. Raises RunError when it is damaged."""
     mark = stamp(path)
     return None if mark is None else _json(mark)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from cpd.errors import RunError
@@ -196,4 +197,10 @@ class States(Connection):
 
     def _runs(self, where: str, values: Sequence[Any]) -> list[Run]:
         rows = self._read(f"SELECT {', '.join(_COLUMNS)} FROM runs {where}", values)
-        return [Run(row[0], RunSpec.from_dict(json.loads(row[1]), f"run {row[0]}"), *row[2:]) for row in rows]
+        return [Run(row[0], _spec(row[1], f"run {row[0]}"), *row[2:]) for row in rows]
+
+
+@lru_cache(maxsize=256)
+def _spec(text: str, source: str) -> RunSpec:
+    """What a run is never changes, is shared by all who read it, and may hold a plan of every unit of a network."""
+    return RunSpec.from_dict(json.loads(text), source)
