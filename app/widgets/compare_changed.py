@@ -16,6 +16,7 @@ from app.numbers import percent, plural
 from app.plain import plain
 from app.widgets import chrome
 from app.widgets.compare_when import Changed, when_changed, when_view
+from app.widgets.compare_when_pixels import PixelsChanged, when_pixels_changed, when_pixels_view
 from app.widgets.told import on_screen
 from cpd.errors import CpdError
 from cpd.measure.answers import Answers, Labelled
@@ -41,9 +42,11 @@ def changed_view(each: Entry) -> None:
         )
         return
     st.markdown(" ".join(flips_in_words(answers)))
-    since = when_changed(each.run, answers)
+    since = when_changed(each.run, answers) if isinstance(answers.dense, Labelled) else when_pixels_changed(each.run, answers)
     pictures(each, answers, since)
-    if since is not None:
+    if isinstance(since, PixelsChanged):
+        when_pixels_view(each, since)
+    elif since is not None:
         when_view(each, since)
     metric = words(answers.metric)
     left, right = st.columns([3, 2], gap="medium")
@@ -63,7 +66,7 @@ def changed_view(each: Entry) -> None:
             frame = pd.DataFrame([{"Is": a, "Taken for": b, "Dense": before, "Pruned": after, "More": after - before} for a, b, before, after in rows])
             if since is not None:
                 found = [since.of_confusion(a, b) for a, b, _, _ in rows]
-                frame["Since step"], frame["After cuts of"] = [step for step, _ in found], [cut for _, cut in found]
+                frame["Since step"], frame["After"] = [step for step, _ in found], [cut for _, cut in found]
             st.dataframe(frame, hide_index=True, alt="Confusions that grew, largest first")
             st.caption(f"{what} of the class, before and after.")
         else:
@@ -94,7 +97,7 @@ def ways(answers: Answers) -> np.ndarray[tuple[int], np.dtype[np.str_]]:
     return np.select([same, was & ~now, now & ~was], ["", LOST, WON], OTHER)
 
 
-def pictures(each: Entry, answers: Answers, since: Changed | None = None) -> None:
+def pictures(each: Entry, answers: Answers, since: Changed | PixelsChanged | None = None) -> None:
     """Images whose answer changed, with what both networks say."""
     flipped = [(place, int(number)) for place, number in enumerate(answers.shown) if answers.flipped[number] > 0]
     if not flipped:

@@ -10,9 +10,9 @@ import streamlit as st
 
 from app import palette, state
 from app.charts.frame import tools
-from app.charts.training import CUT, Mark, Series, over_steps
+from app.charts.training import Series, over_steps
 from app.compare import Entry
-from app.numbers import plural
+from app.widgets.compare_cuts import after, cut_marks, measured_at
 from cpd.measure.answers import Answers, Labelled
 from cpd.measure.history import History, IntArray, window
 from cpd.runs.finished import FinishedRun
@@ -35,23 +35,16 @@ class Changed:
     was_right: IntArray
     dense: IntArray
 
-    def cut_before(self, step: int) -> str:
-        """ "layer1.0.conv1 and 3 more": the groups that were cut since the evaluation before."""
-        groups = window(self.events, self.history.steps, step).groups
-        if not groups:
-            return "none"
-        return groups[0] + (f" and {len(groups) - 1} more" if groups[1:] else "")
-
     def of_image(self, number: int) -> list[str]:
-        """A line for the picture of an image; none where it is not of the sample, or not settled at the end."""
+        """Lines for the picture of an image; none where it is not of the sample, or not settled at the end."""
         found = self.since[self.history.numbers == number]
-        return [f"since step {int(found[0]):,}"] if len(found) and found[0] >= 0 else []
+        return [f"since step {int(found[0]):,}", window(self.events, self.history.steps, int(found[0])).words] if len(found) and found[0] >= 0 else []
 
     def of_confusion(self, true: str, taken: str) -> tuple[int | None, str]:
         """The step since which there is a confusion, None where the sample does not show it; and what was cut before."""
         classes = list(self.answers.classes)
         step = self.history.confused_since(self.dense, self.answers.targets, classes.index(true), classes.index(taken))
-        return step, "" if step is None else self.cut_before(step)
+        return step, "" if step is None else after(self.events, self.history.steps, step)
 
     def table(self) -> pd.DataFrame:
         """One row an evaluation at which answers changed for good."""
@@ -59,9 +52,8 @@ class Changed:
         for step in self.history.steps.tolist():
             now = self.since == step
             if now.any():
-                groups = window(self.events, self.history.steps, step).groups
-                rows.append({"Step": step, "Changed for good": int(now.sum()), "Right before": int((now & self.was_right).sum()), "Cut since the evaluation before": ", ".join(groups)})
-        return pd.DataFrame(rows, columns=["Step", "Changed for good", "Right before", "Cut since the evaluation before"])
+                rows.append({"Step": step, "Changed for good": int(now.sum()), "Right before": int((now & self.was_right).sum()), "After": after(self.events, self.history.steps, step)})
+        return pd.DataFrame(rows, columns=["Step", "Changed for good", "Right before", "After"])
 
 
 def when_changed(run: FinishedRun, answers: Answers) -> Changed | None:
@@ -89,14 +81,12 @@ def when_view(each: Entry, found: Changed) -> None:
             Series("another answer", steps, (apart / kept).tolist(), palette.STUDENT, markers=True),
             Series("of these right before", steps, (lost / kept).tolist(), palette.CUT, dash="dot", markers=True),
         ]
-        marks = [Mark(event.step, event.text, CUT) for event in found.events if event.kind == "cut"]
-        left.plotly_chart(over_steps(series, "Share of images", marks=marks, share=True, zero=True, explain=True, height=300, dark=state.is_dark()),
+        left.plotly_chart(over_steps(series, "Share of images", marks=cut_marks(found.events), share=True, zero=True, explain=True, height=300, dark=state.is_dark()),
                           key=f"compare.when.{each.id}", config=tools(), alt=f"Share of images with another answer than the dense model's over the steps of {each.letter}, with its cuts")  # fmt: skip
         table = found.table()
         if len(table):
             right.dataframe(table, hide_index=True, height="content" if len(table) <= 7 else 290, alt="Evaluations at which answers changed for good, and what was cut before",
-                            column_config={"Cut since the evaluation before": st.column_config.TextColumn(width="large")})  # fmt: skip
+                            column_config={"After": st.column_config.TextColumn(width="large")})  # fmt: skip
         else:
             right.caption("No answer of the sample is another one at the end.")
-        st.caption(("All " if kept == found.answers.images else f"An even sample of {kept:,} of the ") + f"{plural(found.answers.images, 'held-out image')}, at {plural(len(steps), 'evaluation')}. "
-                   "Several cuts between two evaluations cannot be told apart: evaluate more often to narrow it down.")  # fmt: skip
+        st.caption(measured_at(found.events, history.steps, kept, found.answers.images))

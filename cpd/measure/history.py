@@ -123,7 +123,7 @@ class Window:
     Attributes:
         after: step of the one before, -1 for the beginning of the run.
         cuts: what went in between and stood, in the words of the run; groups by name.
-        numbers: of these cuts, counted over the run from 1.
+        numbers: of these cuts, counted over the run from 1; groups that go at one step are one cut.
     """
 
     after: int
@@ -149,17 +149,14 @@ def window(events: Sequence[Event], steps: IntArray, step: int) -> Window:
     before = steps[steps < step]
     after = int(before[-1]) if len(before) else -1
     undone = {event.data.get("cut_step") for event in events if event.kind == "undo" and event.step <= step}
-    all_cuts = [event for event in events if event.kind == "cut"]
-    cuts = [
-        (number, event)
-        for number, event in enumerate(all_cuts, 1)
-        if after < event.step <= step and event.step not in undone
-    ]
-    groups = dict.fromkeys(str(event.data.get("group", "")) for _, event in cuts)
+    taken = [event for event in events if event.kind == "cut"]
+    number = {at: n for n, at in enumerate(sorted({event.step for event in taken}), 1)}
+    cuts = [event for event in taken if after < event.step <= step and event.step not in undone]
+    groups = dict.fromkeys(str(event.data.get("group", "")) for event in cuts)
     return Window(
         after,
         step,
-        tuple(event.text for _, event in cuts),
+        tuple(event.text for event in cuts),
         tuple(name for name in groups if name),
-        tuple(number for number, _ in cuts),
+        tuple(sorted({number[event.step] for event in cuts})),
     )

@@ -19,6 +19,7 @@ from app.widgets.compare_choice import from_chart
 from app.widgets.compare_when import when_changed
 from cpd.measure.answers import Answers, Mapped
 from cpd.measure.history import KEY, packed
+from cpd.measure.map_history import event_data
 from cpd.prune.cost import CostModel
 from cpd.runs.finished import read_finished
 from cpd.runs.store import Store
@@ -292,13 +293,53 @@ def test_it_says_at_which_cut_answers_changed(open_page, three, home):
     assert not at.exception
     table = next(frame.value for frame in at.dataframe if "Changed for good" in frame.value)
     assert table.to_dict("records") == [
-        {"Step": 5, "Changed for good": 10, "Right before": 10, "Cut since the evaluation before": "stage1.conv0"},
-        {"Step": 10, "Changed for good": 20, "Right before": 10, "Cut since the evaluation before": "stage1.conv1"},
+        {"Step": 5, "Changed for good": 10, "Right before": 10, "After": "cut 1 (stage1.conv0)"},
+        {"Step": 10, "Changed for good": 20, "Right before": 10, "After": "cut 2 (stage1.conv1)"},
     ]  # ten lost, and ten won at images 950 to 959
     confused = next(frame.value for frame in at.dataframe if "Taken for" in frame.value)
     assert set(confused["Since step"]) == {5}
-    assert confused["After cuts of"].iloc[0] == "stage1.conv0"
+    assert confused["After"].iloc[0] == "cut 1 (stage1.conv0)"
     shown = texts(at, "caption")
     assert "since step 5" in shown
+    assert "Every cut was followed by an evaluation before the next." in shown
     at = open_page("compare", project=made.id, run="distill-b", runs="distill-a,distill-b")  # kept none on its way
     assert not any("Changed for good" in frame.value for frame in at.dataframe)
+
+
+def test_it_says_at_which_cut_pixels_changed(open_page, three, home):
+    """Two classes on 40 images. Of the first twenty a tenth of the pixels goes at step 5, after one cut; of the others at
+    step 10, after two that nothing was evaluated between."""
+    made, _ = three
+    of = np.full((40, 2), 100)
+    pruned = Mapped(of - 10, of, np.array([[3600, 400], [400, 3600]]))
+    answers = Answers("miou", ("sky", "road"), of, Mapped(of, of, np.diag(of.sum(0))), pruned, np.full(40, 0.1), np.arange(4), np.zeros((4, 8, 8, 3), np.uint8))
+    folder = home / "runs" / "distill-a"
+    answers.save(folder / "answers.npz")
+    row = json.loads((folder / "result.json").read_text())
+    for model in ("dense", "pruned"):
+        row[model] |= {"metric": "miou", "quality": answers.quality(model)}
+    (folder / "result.json").write_text(json.dumps(row))
+    book = Store(database(home))
+    for step, group in ((4, "stage1.conv0"), (6, "stage1.conv1"), (8, "stage0.conv1")):
+        book.add_event("distill-a", step, "cut", f"{group} loses 2 units", {"group": group})
+    half = np.where(np.arange(40) < 20, 0.1, 0.0)
+    for step, apart, iou, wrong in ((5, half, [0.9, 0.95], 100), (10, np.full(40, 0.1), [9 / 11, 9 / 11], 400)):
+        book.add_event("distill-a", step, "eval", f"evaluated {step}", dict(event_data(apart, iou, np.array([[4000 - wrong, wrong], [wrong, 4000 - wrong]]))))
+    at = open_page("compare", project=made.id, run="distill-a", runs="distill-a,distill-b")
+    assert not at.exception
+    frames = {tuple(frame.value.columns)[-1] + str(frame.value.columns[1]): frame.value for frame in at.dataframe}
+    second = "cuts 2 to 3 (stage1.conv1, stage0.conv1)"
+    table = frames["AfterPixels apart"]
+    assert table["Images that went over"].tolist() == [20, 20]
+    assert table["Pixels apart"].tolist() == pytest.approx([0.05, 0.1], abs=1e-4)
+    assert table["After"].tolist() == ["cut 1 (stage1.conv0)", second]
+    classes = frames["AfterDense"].set_index("Class")
+    assert classes["Half of it since step"].to_dict() == {"sky": 5, "road": 10}  # 10 of 18 points at step 5; 5 of them
+    assert classes["After"].to_dict() == {"sky": "cut 1 (stage1.conv0)", "road": second}
+    confused = next(frame.value for frame in at.dataframe if "Taken for" in frame.value)
+    assert set(confused["Since step"]) == {10}
+    assert set(confused["After"]) == {second}
+    shown = texts(at, "caption")
+    assert "half of them since step 5" in shown
+    assert "In one place nothing was evaluated between two or more cuts" in shown
+    assert "evaluated every 2 steps tells single cuts apart" in shown
