@@ -69,7 +69,7 @@ def chosen_settings(arguments: argparse.Namespace) -> TrainSettings:
     given = {f.name: getattr(arguments, f.name, None) for f in fields(TrainSettings) if f.name not in _PLACED}
     row: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     losses = {
-        name: Weight.parse(str(value))
+        name: Weight.parse(value) if isinstance(value, str) else value
         for name, value in (options.pair(text, "--loss") for text in getattr(arguments, "loss", []))
     }
     if losses:
