@@ -14,7 +14,7 @@ from app.widgets.plan_compare import compare
 from app.widgets.plan_files import files
 from app.widgets.plan_history import steps
 from app.widgets.plan_makers import makers, shortfall
-from app.widgets.plan_selection import brushed_chart, selection_bar
+from app.widgets.plan_selection import selecting
 from app.widgets.plan_table import table
 from app.widgets.plan_tiles import KINDS, tiles
 from app.widgets.plan_toolbar import toolbar
@@ -46,9 +46,7 @@ def editor() -> None:
     shortfall(desk, known, look)
     with st.container(border=True):
         makers(desk, known)
-    with st.container(border=True):
-        brushed_chart(desk, lines)
-        selection_bar(desk)
+    selecting(desk, lines)
     view = st.segmented_control("View", VIEWS, default=VIEWS[0], key="view", required=True, bind="query-params", label_visibility="collapsed")
     if view == "Compare":
         compare(desk, known)

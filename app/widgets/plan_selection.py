@@ -15,9 +15,20 @@ from app.desk import Desk
 from app.numbers import plural
 from app.typed import named
 from app.widgets import chrome
+from app.widgets.head_start import drawn_first
 
 CHART = "plan.chart"
 MOST_NAMED = 12
+
+
+def selecting(desk: Desk, lines: Sequence[Ratio]) -> None:
+    """The chart above the bar, which is drawn first: it says what was selected, and is there long before the chart."""
+    with st.container(border=True):
+        chart = st.container()
+        selection_bar(desk)
+        drawn_first("plan.shown_selection", desks.selected(desk.comb))
+        with chart:
+            brushed_chart(desk, lines)
 
 
 def brushed_chart(desk: Desk, lines: Sequence[Ratio]) -> None:

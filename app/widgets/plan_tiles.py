@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +14,13 @@ from app.desk import Desk
 from app.numbers import DASH, count, milliseconds, percent, plural, points, three, times, when
 from app.outlook import Knowledge, Outlook
 from app.widgets import chrome
+from app.widgets.head_start import drawn_first
 from app.widgets.jobs import how_far
 from cpd.errors import CpdError
 from cpd.measure.metrics import words
 
 KINDS = ("profile", "sense", "trial")
 LOOK: dict[str, Any] = {"border": True, "height": "stretch"}
-HEAD_START_S, FIGURES = 0.08, "plan.figures"
 BUSY = 1.5  # a dense model that is slower than this was not measured on a quiet machine
 # An estimate is paler than a measurement.
 PALE = "<style>[class*='st-key-plan-estimate'] [data-testid='stMetricValue'] {opacity: .62}</style>"
@@ -41,16 +40,7 @@ def tiles(desk: Desk, known: Knowledge, outlook: Outlook, lines: Sequence[Ratio]
     cells[3].metric("Parameters", count(outlook.cost.parameters), delta(share["params"]), delta_color="inverse", help=chrome.TERMS["parameters"],
                     delta_description=f"{percent(share['params'])} of {count(dense.parameters)} left", **LOOK)  # fmt: skip
     _footer(desk, known, outlook, lines)
-    _drawn_first((outlook.cost, outlook.latency, outlook.quality))
-
-
-def _drawn_first(figures: Any) -> None:
-    """Give the browser time to draw figures that have changed before the chart and the table reach it: what arrives at
-    once is drawn at once, and those two take it longer than everything else together."""
-    known = st.session_state.get(FIGURES)
-    st.session_state[FIGURES] = figures
-    if known is not None and known != figures:
-        time.sleep(HEAD_START_S)
+    drawn_first("plan.figures", (outlook.cost, outlook.latency, outlook.quality))
 
 
 def delta(share: float) -> Any:
