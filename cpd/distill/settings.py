@@ -60,6 +60,8 @@ class TrainSettings:
         interval: steps between two cuts, 0 for as many cuts as `chunks` spread over the cut phase.
         cut_share: share of the steps in which the network shrinks; the rest is distillation.
         chunks: a group goes in about this many chunks from full to empty.
+        take_over: whether, at every cut, layers that read removed channels are given weights that make up for them with
+            those that stay, from a batch of images (least squares, see `cpd.prune.takeover`).
         criterion: what ranks units: before the first cut for a plan, accumulated on the student for a target.
         score_batches: batches behind the ranking of a plan's cuts.
         multiple: widths are multiples of this where a target is pruned to; a plan brings its own.
@@ -103,6 +105,7 @@ class TrainSettings:
     interval: int = 0
     cut_share: float = 0.5
     chunks: int = 16
+    take_over: bool = True
     criterion: str = "fisher"
     score_batches: int = 8
     multiple: int = 1
@@ -134,8 +137,11 @@ class TrainSettings:
         self.check_parts(self.processes)
         if self.compile and self.processes > 1:
             raise RunError("compile works with one process; turn it off, or set processes to 1.")
-        if self.mixup and self.augment and self.batch_size % 2:
-            raise RunError(f"mixup pairs images, and batch_size {self.batch_size} is odd; make it even.")
+        if self.mixup and self.augment and self.batch_size // self.processes % 2:
+            each = f" of each of {self.processes} processes" if self.processes > 1 else ""
+            raise RunError(
+                f"mixup pairs images, and the share{each} of batch_size {self.batch_size} is odd; make it even."
+            )
         unknown = [name for name in self.losses if name not in LOSSES]
         if unknown:
             raise RunError(f"no loss is called {unknown[0]!r}; there are {', '.join(LOSSES)}.")

@@ -48,7 +48,7 @@ example_inputs = (torch.zeros(2, 3, 32, 32),)
 # SiLU, because a unit that ReLU has silenced has no variance, and batch norm divides its rounding by almost nothing. Plain
 # SGD, because AdamW turns the rounding of a gradient that is zero into a step of full length.
 QUICK = {
-    "steps": 30, "batch_size": 32, "accumulate": 2, "optimizer": "sgd", "lr": 0.01, "augment": False, "evaluate_every": 10, "checkpoint_s": 0.0,
+    "steps": 30, "batch_size": 32, "accumulate": 2, "optimizer": "sgd", "lr": 0.01, "mixup": 0.4, "evaluate_every": 10, "checkpoint_s": 0.0,
     "target": {"macs": 0.5}, "cut_share": 0.6, "chunks": 4, "score_batches": 2, "batches": [1],
 }  # fmt: skip
 
@@ -88,7 +88,7 @@ def test_two_processes_make_what_one_makes_whatever_dies_on_the_way(root, store,
     one, two = (load_file(folder / "bundle" / "model.safetensors") for folder in (alone, run_folder(root, run)))
     assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in two.items()}
     for name, tensor in one.items():
-        torch.testing.assert_close(two[name], tensor, rtol=1e-4, atol=1e-5, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(two[name], tensor, rtol=1e-3, atol=1e-4, msg=lambda m, name=name: f"{name}: {m}")
     calm, wild = (
         json.loads((folder / "result.json").read_text())["pruned"]["quality"]
         for folder in (alone, run_folder(root, run))

@@ -49,7 +49,12 @@ def test_training_images_are_normalised_and_classes_stay_in_proportion() -> None
 
 
 @settings(max_examples=25, deadline=None)
-@given(seed=hs.integers(0, 2**40), epoch=hs.integers(0, 10**6), start=hs.integers(0, 12), size=hs.sampled_from([64, 100, 256]))
+@given(
+    seed=hs.integers(0, 2**40),
+    epoch=hs.integers(0, 10**6),
+    start=hs.integers(0, 12),
+    size=hs.sampled_from([64, 100, 256]),
+)
 def test_a_resumed_epoch_sees_what_it_would_have_seen(seed: int, epoch: int, start: int, size: int) -> None:
     whole = list(TASK.train_batches(size, seed, epoch))
     rest = list(TASK.train_batches(size, seed, epoch, start))
@@ -60,11 +65,9 @@ def test_a_resumed_epoch_sees_what_it_would_have_seen(seed: int, epoch: int, sta
         assert torch.equal(y, y2)
 
 
-def test_epochs_differ_and_processes_share_a_batch() -> None:
+def test_epochs_differ() -> None:
     first, second = (next(TASK.train_batches(64, 0, epoch))[1] for epoch in (0, 1))
     assert not torch.equal(first, second)
-    parts = [next(TASK.train_batches(64, 0, 0, rank=r, world=4))[1] for r in range(4)]
-    assert torch.equal(torch.stack(parts, 1).flatten(), first)
 
 
 def test_augmentation_moves_images_a_little_and_never_the_held_out_ones() -> None:
@@ -77,19 +80,21 @@ def test_augmentation_moves_images_a_little_and_never_the_held_out_ones() -> Non
 
 def test_without_turn_shift_and_zoom_the_grid_is_the_identity() -> None:
     x = torch.rand(3, 1, 7, 5)
-    grid = affine_grid(3, 7, 5, torch.Generator().manual_seed(0), degrees=0, shift=0, zoom=0)
+    grid = affine_grid(torch.rand(3, 8), 7, 5, degrees=0, shift=0, zoom=0)
     torch.testing.assert_close(torch.nn.functional.grid_sample(x, grid, align_corners=False), x)
 
 
 def test_a_shifted_photo_is_a_window_of_the_reflected_one() -> None:
     x = torch.arange(2 * 3 * 16 * 16.0).view(2, 3, 16, 16)
-    moved = flip_and_shift(x, torch.Generator().manual_seed(4))
+    moved = flip_and_shift(x, torch.tensor([[0.2, 0.9999999, 0.0], [0.7, 0.3, 0.6]]))
     padded = torch.nn.functional.pad(x, (2, 2, 2, 2), mode="reflect")
     windows = [padded[:, :, t : t + 16, left : left + 16] for t in range(5) for left in range(5)]
     mirrored = torch.nn.functional.pad(x.flip(3), (2, 2, 2, 2), mode="reflect")
     windows += [mirrored[:, :, t : t + 16, left : left + 16] for t in range(5) for left in range(5)]
     for i in range(2):
         assert any(torch.equal(moved[i], w[i]) for w in windows)
+    assert torch.equal(moved[0], windows[25 + 4 * 5][0])  # mirrored, as far down and as far left as it goes
+    assert torch.equal(moved[1], windows[1 * 5 + 3][1])
 
 
 @given(labels=hs.lists(hs.integers(0, 4), min_size=1, max_size=60), share=hs.floats(0.01, 0.9), seed=hs.integers(0, 99))

@@ -16,7 +16,7 @@ from cpd.measure.accuracy import accuracy, quality
 from cpd.tasks import load_task
 from cpd.tasks.classification.normalise import Normalisation
 from cpd.tasks.classification.split import stratified
-from cpd.tasks.order import generator
+from cpd.tasks.order import DRAWS, generator
 from cpd.tasks.segmentation.digit_scenes import CLASSES, digit_scenes, paint
 from cpd.tasks.segmentation.moves import IGNORE, Moves, moved
 from cpd.tasks.segmentation.scenes import FileScenes, MemoryScenes
@@ -152,7 +152,8 @@ def test_files_and_memory_give_the_same_batches() -> None:
     files = FileScenes(lambda i: (images[i], masks[i]), memory.sizes, (16, 16), PLAIN, Moves())
     order = [torch.tensor([4, 1]), torch.tensor([0, 5]), torch.tensor([3])]
     for whole in (False, True):
-        pairs = [s.ahead(order, [generator(i) for i in range(3)], whole) for s in (memory, files)]
+        draws = [torch.rand(len(numbers), DRAWS, generator=generator(i)) for i, numbers in enumerate(order)]
+        pairs = [s.ahead(order, draws, whole) for s in (memory, files)]
         for (x, y), (x2, y2) in zip(*pairs, strict=True):
             assert torch.equal(x, x2)
             assert torch.equal(y, y2)

@@ -2,7 +2,7 @@
 
 task.py          the task itself: order, batches, loss, metric
 images.py        where pixels come from: memory, or files decoded as they are needed
-augment.py       random changes to a batch, each a function of one generator
+augment.py       random changes to a batch, each a function of numbers that were drawn for it
 split.py         a held-out set where the data brings none
 digits.py, image_folder.py, parquet.py, timm_data.py     one source each
 """

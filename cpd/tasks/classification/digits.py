@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
 
 from cpd.errors import DataError
 from cpd.tasks.classification.augment import affine_grid
@@ -28,19 +28,19 @@ class Digits:
         self._shape = shape
         self.labels = labels
 
-    def fetch(self, index: Tensor, generator: Generator | None) -> Tensor:
+    def fetch(self, index: Tensor, draws: Tensor | None) -> Tensor:
         channels, height, width = self._shape
         small = self._pixels[index]
-        if generator is None:
+        if draws is None:
             large = F.interpolate(small, size=(height, width), mode="bilinear", align_corners=False)
         else:
             # One interpolation does both: a grid over the 8x8 image, turned and shifted, read at the full size.
-            grid = affine_grid(len(index), height, width, generator)
+            grid = affine_grid(draws, height, width)
             large = F.grid_sample(small, grid, mode="bilinear", padding_mode="border", align_corners=False)
         return large.expand(-1, channels, -1, -1).contiguous()
 
-    def ahead(self, order: list[Tensor], generators: list[Generator | None]) -> Iterator[Tensor]:
-        return (self.fetch(index, generator) for index, generator in zip(order, generators, strict=True))
+    def ahead(self, order: list[Tensor], draws: list[Tensor | None]) -> Iterator[Tensor]:
+        return map(self.fetch, order, draws)
 
 
 def digits(shape: tuple[int, int, int]) -> ClassificationTask:

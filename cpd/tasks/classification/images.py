@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import cast
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
-from torch import Generator, Tensor
+from torch import Tensor
 
 from cpd.errors import DataError
 from cpd.measure.machine import usable_cores
@@ -33,12 +32,12 @@ class MemoryImages:
         self._norm = norm
         self.labels = labels
 
-    def fetch(self, index: Tensor, generator: Generator | None) -> Tensor:
+    def fetch(self, index: Tensor, draws: Tensor | None) -> Tensor:
         images = self._norm.apply(self._pixels[index])
-        return images if generator is None else flip_and_shift(images, generator)
+        return images if draws is None else flip_and_shift(images, draws)
 
-    def ahead(self, order: list[Tensor], generators: list[Generator | None]) -> Iterator[Tensor]:
-        return (self.fetch(index, generator) for index, generator in zip(order, generators, strict=True))
+    def ahead(self, order: list[Tensor], draws: list[Tensor | None]) -> Iterator[Tensor]:
+        return map(self.fetch, order, draws)
 
 
 class FileImages:
@@ -50,18 +49,18 @@ class FileImages:
         self._norm = norm
         self.labels = labels
 
-    def fetch(self, index: Tensor, generator: Generator | None) -> Tensor:
+    def fetch(self, index: Tensor, draws: Tensor | None) -> Tensor:
         with ThreadPoolExecutor(usable_cores()) as pool:
-            return self._finish(self._submit(pool, index, generator), generator)
+            return self._finish(self._submit(pool, index, draws), draws)
 
-    def ahead(self, order: list[Tensor], generators: list[Generator | None]) -> Iterator[Tensor]:
+    def ahead(self, order: list[Tensor], draws: list[Tensor | None]) -> Iterator[Tensor]:
         with ThreadPoolExecutor(usable_cores()) as pool:
-            waiting: list[tuple[list[Future[Tensor]], Generator | None]] = []
-            todo = iter(zip(order, generators, strict=True))
+            waiting: list[tuple[list[Future[Tensor]], Tensor | None]] = []
+            todo = iter(zip(order, draws, strict=True))
             try:
                 while True:
-                    for index, generator in itertools.islice(todo, _READ_AHEAD - len(waiting)):
-                        waiting.append((self._submit(pool, index, generator), generator))
+                    for index, own in itertools.islice(todo, _READ_AHEAD - len(waiting)):
+                        waiting.append((self._submit(pool, index, own), own))
                     if not waiting:
                         return
                     yield self._finish(*waiting.pop(0))
@@ -70,21 +69,18 @@ class FileImages:
                     for future in futures:
                         future.cancel()
 
-    def _submit(self, pool: ThreadPoolExecutor, index: Tensor, generator: Generator | None) -> list[Future[Tensor]]:
-        # Drawn here, in order: threads finish as they please.
-        draws = [None] * len(index) if generator is None else list(torch.rand(len(index), 4, generator=generator))
-        return [pool.submit(self._one, int(i), draw) for i, draw in zip(index, draws, strict=True)]
+    def _submit(self, pool: ThreadPoolExecutor, index: Tensor, draws: Tensor | None) -> list[Future[Tensor]]:
+        rows: Sequence[list[float] | None] = [None] * len(index) if draws is None else draws[:, :4].tolist()
+        return [pool.submit(self._one, number, row) for number, row in zip(index.tolist(), rows, strict=True)]
 
-    def _one(self, number: int, draw: Tensor | None) -> Tensor:
-        return fit(
-            opened(self._open, number), self._shape, None if draw is None else cast("list[float]", draw.tolist())
-        )
+    def _one(self, number: int, draw: list[float] | None) -> Tensor:
+        return fit(opened(self._open, number), self._shape, draw)
 
-    def _finish(self, futures: list[Future[Tensor]], generator: Generator | None) -> Tensor:
+    def _finish(self, futures: list[Future[Tensor]], draws: Tensor | None) -> Tensor:
         images = self._norm.apply(torch.stack([future.result() for future in futures]))
-        if generator is None:
+        if draws is None:
             return images
-        flip = torch.rand(len(images), generator=generator) < 0.5
+        flip = draws[:, 4] < 0.5
         return torch.where(flip.view(-1, 1, 1, 1), images.flip(3), images)
 
 

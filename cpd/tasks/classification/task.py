@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from cpd.errors import DataError
-from cpd.tasks.order import epoch_order
+from cpd.tasks.order import Shuffled
 from cpd.tasks.task import Batch
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
-
-Augment = Callable[[Tensor, Generator], Tensor]
 
 
 class Images(Protocol):
@@ -28,17 +26,17 @@ class Images(Protocol):
         """(N,) int64."""
         ...
 
-    def fetch(self, index: Tensor, generator: Generator | None) -> Tensor:
-        """Images (B, C, H, W) float32, normalised; randomly changed where a generator is given."""
+    def fetch(self, index: Tensor, draws: Tensor | None) -> Tensor:
+        """Images (B, C, H, W) float32, normalised; changed by (B, cpd.tasks.order.DRAWS) numbers in 0..1, where given."""
         ...
 
-    def ahead(self, order: list[Tensor], generators: list[Generator | None]) -> Iterator[Tensor]:
+    def ahead(self, order: list[Tensor], draws: list[Tensor | None]) -> Iterator[Tensor]:
         """`fetch` for one batch after another; sources that decode do so ahead of the caller."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class ClassificationTask:
+class ClassificationTask(Shuffled):
     """See `cpd.tasks.task.Task`."""
 
     name: str
@@ -56,35 +54,9 @@ class ClassificationTask:
     def val_images(self) -> int:
         return len(self.val.labels)
 
-    def steps(self, batch_size: int) -> int:
-        return max(1, self.train_images // batch_size)
-
-    def train_batches(
-        self,
-        batch_size: int,
-        seed: int = 0,
-        epoch: int = 0,
-        start: int = 0,
-        augment: bool = True,
-        rank: int = 0,
-        world: int = 1,
-    ) -> Iterator[Batch]:
-        steps = self.steps(batch_size)
-        order, generators = epoch_order(self.train_images, steps, batch_size, seed, epoch, start, augment, rank, world)
-        for index, images in zip(order, self.train.ahead(order, generators), strict=True):
+    def shown(self, order: list[Tensor], draws: list[Tensor | None]) -> Iterator[Batch]:
+        for index, images in zip(order, self.train.ahead(order, draws), strict=True):
             yield images, self.train.labels[index]
-
-    def train_numbers(
-        self, batch_size: int, seed: int = 0, epoch: int = 0, start: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[Tensor]:
-        """See `cpd.tasks.task.Numbered`."""
-        steps = self.steps(batch_size)
-        return iter(epoch_order(self.train_images, steps, batch_size, seed, epoch, start, False, rank, world)[0])
-
-    def train_unchanged(self, batch_size: int) -> Iterator[Tensor]:
-        """See `cpd.tasks.task.Numbered`."""
-        order = list(torch.arange(self.train_images).split(batch_size))
-        return self.train.ahead(order, [None] * len(order))
 
     def val_batches(self, batch_size: int) -> Iterator[Batch]:
         order = list(torch.arange(self.val_images).split(batch_size))

@@ -18,8 +18,6 @@ from torchvision.transforms.v2 import functional as tv
 
 from cpd.tasks.segmentation.masks import IGNORE
 
-DRAWS = 8
-
 
 @dataclass(frozen=True)
 class Moves:

@@ -8,13 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 from cpd.measure.machine import usable_cores
 from cpd.tasks import Progress
 from cpd.tasks.classification.normalise import Normalisation
 from cpd.tasks.segmentation.masks import IGNORE
-from cpd.tasks.segmentation.moves import DRAWS, Moves, moved
+from cpd.tasks.segmentation.moves import Moves, moved
 
 MEMORY_BYTES = 1 << 30  # of one set; beyond it scenes are decoded as they are needed
 _READ_AHEAD = 3  # batches
@@ -33,11 +33,11 @@ class Scenes(Protocol):
         """(height, width) of every scene as it is."""
         ...
 
-    def ahead(self, order: list[Tensor], generators: list[Generator | None], whole: bool) -> Iterator[Fetched]:
+    def ahead(self, order: list[Tensor], draws: list[Tensor | None], whole: bool) -> Iterator[Fetched]:
         """One batch after another: images (B, C, H, W) float32, normalised, and masks (B, H, W) int64.
 
         Args:
-            generators: of each batch's random changes; None for none.
+            draws: (B, cpd.tasks.order.DRAWS) numbers in 0..1 for each batch's random changes; None for none.
             whole: as they are, all of a batch being of one size; else a part each, of the model's size.
         """
         ...
@@ -53,12 +53,12 @@ class MemoryScenes:
         self._size, self._norm, self._moves = size, norm, moves
         self.sizes = [(int(m.shape[0]), int(m.shape[1])) for m in masks]
 
-    def ahead(self, order: list[Tensor], generators: list[Generator | None], whole: bool) -> Iterator[Fetched]:
-        for index, generator in zip(order, generators, strict=True):
+    def ahead(self, order: list[Tensor], draws: list[Tensor | None], whole: bool) -> Iterator[Fetched]:
+        for index, own in zip(order, draws, strict=True):
             scenes = [(self._images[i], self._masks[i]) for i in index.tolist()]
             if not whole:
                 size = self._size
-                scenes = [moved(*s, size, self._moves, d) for s, d in zip(scenes, draws(index, generator), strict=True)]
+                scenes = [moved(*s, size, self._moves, row) for s, row in zip(scenes, rows(index, own), strict=True)]
             yield finished(scenes, self._norm)
 
 
@@ -71,16 +71,15 @@ class FileScenes:
         self._read, self._size, self._norm, self._moves = read, size, norm, moves
         self.sizes = sizes
 
-    def ahead(self, order: list[Tensor], generators: list[Generator | None], whole: bool) -> Iterator[Fetched]:
+    def ahead(self, order: list[Tensor], draws: list[Tensor | None], whole: bool) -> Iterator[Fetched]:
         with ThreadPoolExecutor(usable_cores()) as pool:
             waiting: list[list[Future[Fetched]]] = []
-            todo = iter(zip(order, generators, strict=True))
+            todo = iter(zip(order, draws, strict=True))
             try:
                 while True:
-                    for index, generator in itertools.islice(todo, _READ_AHEAD - len(waiting)):
-                        # Drawn here, in order: threads finish as they please.
-                        pairs = zip(index.tolist(), draws(index, generator), strict=True)
-                        waiting.append([pool.submit(self._one, i, draw, whole) for i, draw in pairs])
+                    for index, own in itertools.islice(todo, _READ_AHEAD - len(waiting)):
+                        pairs = zip(index.tolist(), rows(index, own), strict=True)
+                        waiting.append([pool.submit(self._one, i, row, whole) for i, row in pairs])
                     if not waiting:
                         return
                     yield finished([future.result() for future in waiting.pop(0)], self._norm)
@@ -121,12 +120,12 @@ def scene_set(
     return MemoryScenes(images, masks, size, norm, moves)
 
 
-def draws(index: Tensor, generator: Generator | None) -> Sequence[Sequence[float] | None]:
-    """Numbers in 0..1 for the changes of every scene of a batch."""
-    if generator is None:
+def rows(index: Tensor, draws: Tensor | None) -> Sequence[Sequence[float] | None]:
+    """The numbers for the changes of every scene of a batch."""
+    if draws is None:
         return [None] * len(index)
-    rows: list[Sequence[float]] = torch.rand(len(index), DRAWS, generator=generator).tolist()
-    return rows
+    found: list[Sequence[float]] = draws.tolist()
+    return found
 
 
 def finished(scenes: Sequence[Fetched], norm: Normalisation) -> Fetched:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cpd.errors import DataError
-from cpd.tasks.order import epoch_order
+from cpd.tasks.order import Shuffled
 from cpd.tasks.segmentation.masks import IGNORE
 from cpd.tasks.segmentation.scenes import Scenes
 from cpd.tasks.segmentation.windows import fitted, whole_image
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class SegmentationTask:
+class SegmentationTask(Shuffled):
     """See `cpd.tasks.task.Task`. Targets are masks (B, H, W) int64; pixels of 255 count for nothing."""
 
     name: str
@@ -40,34 +40,8 @@ class SegmentationTask:
     def val_images(self) -> int:
         return len(self.val.sizes)
 
-    def steps(self, batch_size: int) -> int:
-        return max(1, self.train_images // batch_size)
-
-    def train_batches(
-        self,
-        batch_size: int,
-        seed: int = 0,
-        epoch: int = 0,
-        start: int = 0,
-        augment: bool = True,
-        rank: int = 0,
-        world: int = 1,
-    ) -> Iterator[Batch]:
-        steps = self.steps(batch_size)
-        order, generators = epoch_order(self.train_images, steps, batch_size, seed, epoch, start, augment, rank, world)
-        return self.train.ahead(order, generators, whole=False)
-
-    def train_numbers(
-        self, batch_size: int, seed: int = 0, epoch: int = 0, start: int = 0, rank: int = 0, world: int = 1
-    ) -> Iterator[Tensor]:
-        """See `cpd.tasks.task.Numbered`."""
-        steps = self.steps(batch_size)
-        return iter(epoch_order(self.train_images, steps, batch_size, seed, epoch, start, False, rank, world)[0])
-
-    def train_unchanged(self, batch_size: int) -> Iterator[Tensor]:
-        """See `cpd.tasks.task.Numbered`."""
-        order = list(torch.arange(self.train_images).split(batch_size))
-        return (images for images, _ in self.train.ahead(order, [None] * len(order), whole=False))
+    def shown(self, order: list[Tensor], draws: list[Tensor | None]) -> Iterator[Batch]:
+        return self.train.ahead(order, draws, whole=False)
 
     def val_batches(self, batch_size: int) -> Iterator[Batch]:
         order = alike(self.val.sizes, batch_size, self.shape[1] * self.shape[2])
