@@ -15,7 +15,7 @@ from app.charts.training import Series, over_steps
 from app.compare import Entry
 from app.widgets.compare_cuts import after, cut_marks, measured_at
 from cpd.measure.answers import Answers, Mapped
-from cpd.measure.history import IntArray
+from cpd.measure.history import IntArray, window
 from cpd.measure.map_history import MapHistory
 from cpd.runs.finished import FinishedRun
 from cpd.runs.store import Event
@@ -44,7 +44,7 @@ class PixelsChanged:
     def of_image(self, number: int) -> list[str]:
         """A line for the picture of an image; none where it is not of the sample."""
         found = self.since[self.history.numbers == number]
-        return [f"half of them since step {int(found[0]):,}", after(self.events, self.history.steps, int(found[0]))] if len(found) and found[0] >= 0 else []
+        return [f"half of them since step {int(found[0]):,}, {window(self.events, self.history.steps, int(found[0])).words}"] if len(found) and found[0] >= 0 else []
 
     def of_confusion(self, true: str, taken: str) -> tuple[int | None, str]:
         """The step since which there is at least half of a confusion, None where that is not known; and what was cut before."""
@@ -58,10 +58,11 @@ class PixelsChanged:
         rows = [
             {
                 "Step": step,
-                "Pixels apart": share,
-                "More than before": share - before,
-                "Images that went over": int((self.since == step).sum()),
-                "After": after(self.events, self.history.steps, step),
+                "After": window(self.events, self.history.steps, step).words,
+                "Apart": 100 * share,
+                "More": 100 * (share - before),
+                "Images over": int((self.since == step).sum()),
+                "Groups": ", ".join(window(self.events, self.history.steps, step).groups),
             }
             for step, share, before in zip(self.history.steps.tolist(), apart.tolist(), [0.0, *apart[:-1].tolist()], strict=True)
         ]  # fmt: skip
@@ -71,7 +72,7 @@ class PixelsChanged:
         """One row a class that ends below the dense model, those that lost most first."""
         end = self.history.classes[-1]
         rows = [
-            {"Class": self.answers.classes[number], "Dense": self.before[number], "Pruned": end[number], "Points": 100 * (end[number] - self.before[number]),
+            {"Class": self.answers.classes[number], "Dense": 100 * self.before[number], "Pruned": 100 * end[number], "Points": 100 * (end[number] - self.before[number]),
              "Half of it since step": int(self.lost[number]), "After": after(self.events, self.history.steps, int(self.lost[number]))}
             for number in np.argsort(np.nan_to_num(end - self.before), kind="stable") if self.lost[number] >= 0
         ]  # fmt: skip
@@ -98,20 +99,21 @@ def when_pixels_view(each: Entry, found: PixelsChanged) -> None:
         left, right = st.columns([3, 2], gap="medium")
         series = [
             Series("mean of the images", steps, history.apart.mean(1).tolist(), palette.STUDENT, markers=True),
-            Series("worst tenth of the images", steps, np.quantile(history.apart, 0.9, axis=1).tolist(), palette.CUT, dash="dot", markers=True),
+            Series("90th percentile of the images", steps, np.quantile(history.apart, 0.9, axis=1).tolist(), palette.CUT, dash="dot", markers=True),
         ]
         left.plotly_chart(over_steps(series, "Share of pixels apart", marks=cut_marks(found.events), share=True, zero=True, explain=True, height=300, dark=state.is_dark()),
                           key=f"compare.when.{each.id}", config=tools(), alt=f"Share of pixels with another class than the dense model's over the steps of {each.letter}, with its cuts")  # fmt: skip
         table = found.table()
         right.dataframe(table, hide_index=True, height="content" if len(table) <= 7 else 290, alt="Pixels apart and images that went over at every evaluation, and what was cut before",
-                        column_config={"Pixels apart": st.column_config.NumberColumn(format="percent"), "More than before": st.column_config.NumberColumn(format="percent"),
-                                       "After": st.column_config.TextColumn(width="large")})  # fmt: skip
+                        column_config={"Apart": st.column_config.NumberColumn(format="%.1f %%", help="Pixels with another class than the dense model's, mean of the images"),
+                                       "More": st.column_config.NumberColumn(format="%+.1f", help="Points more than at the evaluation before"),
+                                       "Images over": st.column_config.NumberColumn(help="Images that went over here"), "Groups": st.column_config.TextColumn(width="large")})  # fmt: skip
         classes = found.classes()
         if len(classes):
             st.markdown("**Classes that lost**")
             st.dataframe(classes, hide_index=True, height="content" if len(classes) <= 7 else 290, alt="Classes whose IoU fell, since when and after which cuts",
-                         column_config={"Dense": st.column_config.NumberColumn(format="percent"), "Pruned": st.column_config.NumberColumn(format="percent"),
-                                        "Points": st.column_config.NumberColumn(format="%.1f"), "After": st.column_config.TextColumn(width="large")})  # fmt: skip
+                         column_config={"Dense": st.column_config.NumberColumn(format="%.1f %%"), "Pruned": st.column_config.NumberColumn(format="%.1f %%"),
+                                        "Points": st.column_config.NumberColumn(format="%+.1f"), "After": st.column_config.TextColumn(width="large")})  # fmt: skip
         else:
             st.caption("No class ends below the dense model.")
         st.caption(measured_at(found.events, history.steps, len(history.numbers), found.answers.images))

@@ -184,7 +184,7 @@ def test_the_page_follows_the_address(open_page, three):
     assert table["Latency, batch 1"][0] == "3.00 ms (2.67×)"
     assert at.metric[0].value == "94.00 %"
     assert "**30 images** of 1,000 get another answer (3.0 %): 20 from right to wrong, 10 from wrong to right." in texts(at, "markdown")
-    assert "pruned :orange[cow] 60 %" in texts(at, "caption")
+    assert "pruned :orange[cow], 60 %" in texts(at, "caption")
     confusions = at.dataframe[1].value
     assert confusions.to_dict("records") == [{"Is": "cat", "Taken for": "cow", "Dense": 0, "Pruned": 20, "More": 20}]
 
@@ -194,7 +194,7 @@ def test_names_from_data_stay_text(open_page, three):
     at = open_page("compare", project=made.id, runs="distill-a", run="distill-a")
     at.session_state["compare.way.distill-a"] = "wrong to right"
     at.run()
-    assert "dense :orange[do\\*g] 90 %" in texts(at, "caption")
+    assert "dense :orange[do\\*g], 90 %" in texts(at, "caption")
     assert "One run so far" in texts(at, "info")
 
 
@@ -327,12 +327,13 @@ def test_it_says_at_which_cut_pixels_changed(open_page, three, home):
         book.add_event("distill-a", step, "eval", f"evaluated {step}", dict(event_data(apart, iou, np.array([[4000 - wrong, wrong], [wrong, 4000 - wrong]]))))
     at = open_page("compare", project=made.id, run="distill-a", runs="distill-a,distill-b")
     assert not at.exception
-    frames = {tuple(frame.value.columns)[-1] + str(frame.value.columns[1]): frame.value for frame in at.dataframe}
+    frames = {frame.value.columns[-1] + frame.value.columns[1]: frame.value for frame in at.dataframe}
     second = "cuts 2 to 3 (stage1.conv1, stage0.conv1)"
-    table = frames["AfterPixels apart"]
-    assert table["Images that went over"].tolist() == [20, 20]
-    assert table["Pixels apart"].tolist() == pytest.approx([0.05, 0.1], abs=1e-4)
-    assert table["After"].tolist() == ["cut 1 (stage1.conv0)", second]
+    table = frames["GroupsAfter"]
+    assert table["Images over"].tolist() == [20, 20]
+    assert table["Apart"].tolist() == pytest.approx([5, 10], abs=0.01)
+    assert table["After"].tolist() == ["cut 1", "cuts 2 to 3"]
+    assert table["Groups"].tolist() == ["stage1.conv0", "stage1.conv1, stage0.conv1"]
     classes = frames["AfterDense"].set_index("Class")
     assert classes["Half of it since step"].to_dict() == {"sky": 5, "road": 10}  # 10 of 18 points at step 5; 5 of them
     assert classes["After"].to_dict() == {"sky": "cut 1 (stage1.conv0)", "road": second}
@@ -340,6 +341,6 @@ def test_it_says_at_which_cut_pixels_changed(open_page, three, home):
     assert set(confused["Since step"]) == {10}
     assert set(confused["After"]) == {second}
     shown = texts(at, "caption")
-    assert "half of them since step 5" in shown
+    assert "half of them since step 5, cut 1" in shown
     assert "In one place nothing was evaluated between two or more cuts" in shown
     assert "evaluated every 2 steps tells single cuts apart" in shown
