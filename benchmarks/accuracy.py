@@ -19,10 +19,11 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -85,26 +86,48 @@ def _cell(job: tuple[str, float, int, float]) -> dict[str, Any]:
     return _LAB.run(*job)
 
 
+def _dense(workers: int) -> None:
+    assert _LAB is not None
+    _LAB.train_dense(workers)
+
+
+def _sweep(job: tuple[str, int]) -> None:
+    assert _LAB is not None
+    _LAB.sweep(*job)
+
+
+def apart(work: Callable[[int], None], workers: int) -> None:
+    """Work in a process of its own: more threads than one leave their pool behind, which does not survive a fork."""
+    process = multiprocessing.get_context("fork").Process(target=work, args=(workers,))
+    process.start()
+    process.join()
+    if process.exitcode:
+        raise SystemExit(f"the dense training ended with status {process.exitcode}.")
+
+
+def each(work: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
+    """What comes of the jobs, as it comes, by as many processes as were asked for."""
+    if workers == 1:
+        yield from map(work, jobs)
+        return
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        yield from pool.imap_unordered(work, jobs)
+
+
+def said(what: str, start: float) -> None:
+    """How far it is, and whether the machine does anything else."""
+    minutes = (time.perf_counter() - start) / 60
+    print(f"{what}: done after {minutes:.1f} min, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+
+
 def all_of(jobs: Sequence[tuple[str, float, int, float]], workers: int) -> list[dict[str, Any]]:
-    """The cells, by as many processes as were asked for; each is told of when it is there."""
+    """The cells; each is told of when it is there."""
     rows = []
-    with multiprocessing.get_context("fork").Pool(workers) if workers > 1 else _Alone() as pool:
-        for row in pool.imap_unordered(_cell, jobs):
-            rows.append(row)
-            text = f"{row['method']} {row['target']:g}x seed {row['seed']} lr {row['lr']:g}: held-out {row['held']:.2%}, {row['cpu_s']:.0f} CPU s"
-            print(f"  {len(rows)} of {len(jobs)}: {text}", file=sys.stderr, flush=True)
+    for row in each(_cell, jobs, workers):
+        rows.append(row)
+        text = f"{row['method']} {row['target']:g}x seed {row['seed']} lr {row['lr']:g}: held-out {row['held']:.2%}, {row['cpu_s']:.0f} CPU s"
+        print(f"  {len(rows)} of {len(jobs)}: {text}", file=sys.stderr, flush=True)
     return rows
-
-
-class _Alone:
-    """A pool of this process."""
-
-    imap_unordered = staticmethod(map)
-
-    def __enter__(self) -> _Alone:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 def main() -> int:
@@ -131,21 +154,27 @@ def main() -> int:
         budget = replace(budget, targets=(2.1, 2.55, 4.3))
     if arguments.device != "cpu":
         arguments.workers = 1
-    start = time.perf_counter()
+    start, before = time.perf_counter(), os.getloadavg()[0]
     lab = _LAB = Lab(arguments.model, arguments.folder, arguments.device, budget)
-    lab.train_dense()
-    for seed in range(budget.seeds):
-        for kind in ("l2", "taylor"):
-            lab.sweep(kind, seed)
+    if arguments.device == "cpu":
+        apart(_dense, arguments.workers)
+    else:
+        lab.train_dense(1)
+    lab.take_dense()
+    said("dense network", start)
+    list(each(_sweep, [("l2", 0), *(("taylor", seed) for seed in range(budget.seeds))], arguments.workers))
     lab.plan()
+    said("cuts and plans", start)
     tried = all_of(
         [(name, budget.targets[len(budget.targets) // 2], 0, rate) for name in METHODS for rate in budget.rates],
         arguments.workers,
     )
     rates = best_rates(tried)
+    said("learning rates", start)
     rows = all_of(
         [(n, t, s, rates[n]) for t in budget.targets for s in range(budget.seeds) for n in METHODS], arguments.workers
     )
+    said("cells", start)
     from cpd.measure.accuracy import accuracy
 
     dense, speed, table = accuracy(lab.model, lab.test), lab.timed(rows), summed_up(rows)
@@ -170,7 +199,9 @@ def main() -> int:
     )
     figure = (
         "Ours against the best rival: " + ", ".join(f"{lead:+.2f} points at {t:g}x" for t, lead in ahead.items())
-        + f" ({budget.seeds} seed(s), dense {dense:.2%}; {cpu / 60:.0f} CPU minutes of cells)."
+        + f" ({budget.seeds} seed(s), dense {dense:.2%}; {cpu / 60:.0f} CPU minutes of cells, all of it in "
+        f"{(time.perf_counter() - start) / 60:.0f} minutes with {arguments.workers} workers, load {before:.1f} before and "
+        f"{os.getloadavg()[0]:.1f} after)."
     )  # fmt: skip
     result = {
         "dense": dense, "budget": asdict(budget), "rates": rates, "tried": tried, "rows": rows, "table": table, "leads": ahead,

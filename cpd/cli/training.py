@@ -25,6 +25,7 @@ _PRUNING = (
     "interval",
     "cut_share",
     "chunks",
+    "take_over",
     "criterion",
     "score_batches",
     "multiple",

@@ -205,7 +205,7 @@ class Shrink:
                 "student": student_state(student, "cpu"),
                 "scores": {name: np.asarray(values).tolist() for name, values in scores.items()},
             }
-        student.cut(after)
+        student.cut(after, self._images(step))
 
     def finished(self, student: Student) -> Plan:
         """The plan that the student carries out, and in words what is missing to the one that was asked for."""
@@ -226,6 +226,15 @@ class Shrink:
         keep = {name: tuple(units) for name, units in trial["student"]["keep"].items()}
         student.become(self.model, keep)
         fill_student(student, trial["student"])
+
+    def _images(self, step: int) -> list[Tensor]:
+        """A batch by which the student takes over what a cut removes: others at every cut, the same on all processes."""
+        s = self.settings
+        if not s.take_over:
+            return []
+        batches = self.task.train_batches(s.batch_size, s.seed, step, augment=False)
+        images, _ = next(iter(batches))
+        return [part.to(self.engine.device) for part in images.chunk(s.accumulate)]
 
     def _event(self, step: int) -> int:
         return self.chances.index(step) + 1

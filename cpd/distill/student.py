@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import cpd._torchvision  # noqa: F401  before timm, which imports torchvision
 
 import torch
 from timm.utils import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
+from torch.fx import GraphModule
 
 from cpd.distill.optimizer import cut_optimizer, make_optimizer, take
 from cpd.distill.settings import TrainSettings
@@ -64,14 +66,24 @@ class Student:
         self.module, self.optimizer, self.average = other.module, other.optimizer, other.average
         self.keep = dict(keep)
 
-    def cut(self, after: Kept) -> None:
-        """Remove everything that `after` does not keep: weights, buffers, optimizer state and average alike."""
+    def cut(self, after: Kept, images: Sequence[Tensor] = ()) -> None:
+        """Remove everything that `after` does not keep: weights, buffers, optimizer state and average alike.
+
+        Args:
+            images: batches on the student's device by which the rest takes over what is removed; none, and it does not.
+        """
         from cpd.prune.surgery import recut
+        from cpd.prune.takeover import mixtures, take_over
 
         assert self.comb is not None
         record = self.comb.record
         positions = relative_positions(kept_positions(record, self.keep), kept_positions(record, after))
         training = self.module.training
+        if images and isinstance(self.module, GraphModule):
+            found = mixtures(self.module, positions, images)
+            take_over(self.module, found)
+            if self.average is not None:
+                take_over(self.average.module, found)
         module = recut(self.module, self.comb, self.keep, after).train(training)
         optimizer = make_optimizer(module, self.settings)
         cut_optimizer(self.optimizer, self.module, optimizer, module, positions)

@@ -26,7 +26,7 @@ CHOSEN = {
     "epochs": 3.5, "steps": 24, "batch_size": 48, "accumulate": 3, "lr": 3e-6, "weight_decay": 0.1, "warmup": 0.2, "least_lr": 0.3, "clip": 1.5, "optimizer": "lamb",
     "scheduler": "linear", "average": 0.9, "augment": False, "mixup": 0.2, "smoothing": 0.1, "temperature": 2.5, "cache_mb": 8.0, "schedule": "few-step", "interval": 4,
     "cut_share": 0.25, "chunks": 5, "criterion": "l2", "score_batches": 3, "multiple": 4, "minimum": 2, "max_ratio": 0.75, "corridor": 0.02, "corridor_images": 64,
-    "evaluate_every": 9, "checkpoint_s": 11.0, "seed": 7, "device": "auto", "precision": "bf16", "processes": 2, "channels_last": True,
+    "evaluate_every": 9, "checkpoint_s": 11.0, "seed": 7, "device": "auto", "precision": "bf16", "processes": 2, "channels_last": True, "take_over": False,
 }  # fmt: skip
 KEYS = {"batch_size": "batch", "cut_share": "cut"}
 SHOWN = {"cut_share": 25, "corridor": 2.0}

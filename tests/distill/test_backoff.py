@@ -19,7 +19,7 @@ from cpd.tasks.task import Task
 
 # A network that learns nothing: what a cut costs stays lost, and weights can be told from the dense ones.
 STILL = {"steps": 40, "batch_size": 32, "lr": 0.0, "weight_decay": 0.0, "optimizer": "sgd", "warmup": 0.0, "evaluate_every": 40,
-         "chunks": 4, "interval": 4, "criterion": "l2", "multiple": 4}  # fmt: skip
+         "chunks": 4, "interval": 4, "criterion": "l2", "multiple": 4, "take_over": False}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

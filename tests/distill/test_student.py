@@ -18,6 +18,7 @@ from cpd.distill.settings import TrainSettings
 from cpd.distill.student import Student
 from cpd.errors import RunError
 from cpd.prune.plan import uniform_plan
+from cpd.tasks.task import Task
 
 
 def sliced_by_hand(
@@ -139,3 +140,35 @@ def test_taps_see_the_same_network_and_the_same_channels(
     torch.testing.assert_close(pairs[0][0], stem[:, kept])  # the first layer reads the image: cutting changes nothing
     (pairs[-1][0] - pairs[-1][1]).square().mean().backward()
     assert dict(student.named_parameters())["stem.0.weight"].grad is not None
+
+
+def test_what_a_cut_removes_is_taken_over_by_weights_and_average_alike(model: nn.Module, comb: Comb, task: Task) -> None:
+    """The output moves less than without; averages change by the same mixtures; the optimizer's state is only cut."""
+    settings = TrainSettings(optimizer="sgd", average=0.9)
+    whole = {g.name: tuple(range(g.width)) for g in comb.groups}
+    after = uniform_plan(comb, 0.4).keep
+    images, _ = next(iter(task.train_batches(256, augment=False)))
+    ends = []
+    for given in ((), (images,)):
+        student = Student.whole(model, comb, settings, whole, torch.device("cpu"))
+        torch.manual_seed(1)  # of its dropout
+        train_a_little(student)
+        assert student.average is not None
+        student.average.module.load_state_dict(student.module.state_dict())
+        statistics = student.module.state_dict()["stem.1.running_mean"].clone()
+        with torch.no_grad():
+            before = student.module.eval()(images)
+        student.module.train()
+        student.cut(after, given)
+        with torch.no_grad():
+            off = (student.module.eval()(images) - before).square().mean()
+        for name, tensor in student.average.module.state_dict().items():
+            assert torch.equal(tensor, student.module.state_dict()[name]), name
+        assert torch.equal(student.module.state_dict()["stem.1.running_mean"], statistics[list(after["stem.0"])])
+        ends.append((student, float(off)))
+    (plain, far), (taken, near) = ends
+    assert near < 0.7 * far
+    changed = {n for n, t in taken.module.state_dict().items() if not torch.equal(t, plain.module.state_dict()[n])}
+    assert changed == {"body.0.weight", "body.3.weight", "hidden.weight", "head.weight"}
+    states = [[s.optimizer.state[p]["momentum_buffer"] for p in s.module.parameters()] for s in (plain, taken)]
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))

@@ -208,7 +208,10 @@ def test_measured_curves_are_followed_to_what_brute_force_finds() -> None:
         accuracy = sensed(of, seed)
 
         def lost(counts: Sequence[int], curves: AccuracyModel = accuracy) -> float:
-            return float(sum(curves.curves[n].drop[c] for n, c in zip(names, counts, strict=True)))
+            measured = sum(curves.curves[n].drop[c] for n, c in zip(names, counts, strict=True))
+            # What has to be learnt again: in log-odds as much as the share of parameters that hang on the units.
+            again = sum(costs.shares[n]["params"] * (1 - c / 12) for n, c in zip(names, counts, strict=True))
+            return float(measured + again)
 
         def share(counts: Sequence[int]) -> float:
             return costs.price({n: range(c) for n, c in zip(names, counts, strict=True)}).macs / costs.dense.macs
@@ -248,3 +251,22 @@ def test_what_was_not_measured_is_asked_for() -> None:
         check_target({"latency_ms": -1.0})
     with pytest.raises(PlanError, match="solve a plan for it first"):
         check_target({"latency_ms": 3.0}, SHARES)
+
+
+def test_of_cuts_that_measure_alike_the_one_with_fewer_parameters_goes() -> None:
+    """Two blocks of equal MACs, the second at a quarter of the positions and with four times the weights."""
+    model = nn.Sequential(
+        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 16, 3, padding=1), nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1, stride=2), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.Conv2d(32, 8, 1),
+    )  # fmt: skip
+    of = comb(model.eval(), (torch.randn(2, 8, 16, 16),)).record
+    names = [g.name for g in of.groups if g.prunable]
+    wide = [0.9] * 5  # nothing is lost at any width
+    table = SensitivityTable(
+        of.model, "top1", 0.9, 2000, 0,
+        {n: GroupSensitivity(tuple(Point(max(1, round(of.by_name[n].width * s)), v, v, v, 2000) for s, v in zip((1, 0.75, 0.5, 0.25, 0.1), wide, strict=True))) for n in names},
+    )  # fmt: skip
+    alike = {g.name: np.ones(g.width) for g in of.groups}
+    plan = plan_for_target(of, alike, {"macs": 0.6}, accuracy=AccuracyModel(of, table))
+    early, late = (sum(len(plan.keep[n]) / of.by_name[n].width for n in some) / 2 for some in (names[:2], names[2:]))
+    assert early < 0.75 < late
