@@ -52,9 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
         for form in found.forms:
             ms = next((f"{row.median_ms:.2f}" for row in form.latency if row.batch == batch), "")
             gap = "" if form.difference is None else f"{form.difference:.1e}"
-            rows.append(
-                [form.form, f"{form.size_bytes / 2**20:.2f}", gap, ms, "yes" if form.verified else f"no: {form.reason}"]
-            )
+            rows.append([form.form, f"{form.size_bytes / 2**20:.2f}", gap, ms, form.verdict])
         print(options.table(rows, right=(1, 2, 3)))
         print(f"{found.images} {'held-out images' if found.inputs == 'images' else 'random inputs'}; ms at batch {batch}, "
               f"eager {found.eager[0].median_ms:.2f}. {folder}")  # fmt: skip

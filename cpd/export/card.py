@@ -126,7 +126,7 @@ def _forms(found: Handover) -> str:
             (
                 *cells,
                 *(_ms(form.latency, row.batch) for row in found.eager),
-                "yes" if form.verified else f"no: {form.reason}",
+                form.verdict,
             )
         )
     eager = ("pruned", "as measured here, eager", "", "" if found.quality is None else f"{found.quality:.2%}")

@@ -8,6 +8,7 @@ model.pt2            torch.export program, any batch size
 plan.json            what was cut, group by group, and why
 history.json         every cut, evaluation and restart, in order
 metrics.csv          all curves of the run
+report.html          the run for those who never heard of pruning, and how everything was measured; needs no network
 parity.json          every form on real images beside the pruned model
 manifest.json        digest and size of every file above
 """
@@ -36,7 +37,7 @@ from cpd.export.exchange import write_onnx, write_pt2
 from cpd.export.forms import open_form
 from cpd.export.parity import Comparison, compare, time_forms
 from cpd.export.records.tables import metrics_csv
-from cpd.export.result import FormParity, Handover
+from cpd.export.result import TIMED, FormParity, Handover
 from cpd.export.source import network_source, tables
 from cpd.files import make_folder, replacing, write_json
 from cpd.measure.latency import evaluating
@@ -59,6 +60,7 @@ class Story:
         source: name of the run or folder.
         events: plain rows; `metrics`: name -> (steps, values).
         script: the plan for Torch-Pruning (see `rival.py`), "" where it cannot be expressed.
+        report: makes the report of what was found, as one HTML file.
     """
 
     source: str
@@ -67,6 +69,7 @@ class Story:
     events: Sequence[Mapping[str, Any]] = ()
     metrics: Mapping[str, tuple[Sequence[int], Sequence[float]]] = field(default_factory=dict)
     script: str = ""
+    report: Callable[[Handover], str] | None = None
 
 
 def check_formats(names: Sequence[str]) -> tuple[str, ...]:
@@ -167,6 +170,9 @@ def hand_over(
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     write_json(folder / "parity.json", result.to_dict())
+    if story.report is not None:
+        with replacing(folder / "report.html") as file:
+            file.write(story.report(result).encode())
     write_card(folder / "README.md", story.card, result)
     write_manifest(folder, result.verified)
     tick()
@@ -265,7 +271,7 @@ def _row(
         if (folder / name).exists()
     )
     if comparison is None:
-        reason = failure or ("timed only" if form == "compiled" else "was not opened")
+        reason = failure or (TIMED if form == "compiled" else "was not opened")
         return FormParity(
             form,
             files if form != "compiled" else (),

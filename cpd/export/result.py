@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cpd.errors import StorageError
+from cpd.export import FORMATS
 from cpd.measure.measurement import Latency
 
 TOLERANCE = 1e-4  # of outputs, relative to the largest one; float32 in another order of sums gives about 1e-6
 QUALITY_TOLERANCE = 1e-3  # of the metric: one answer in a thousand may tip over
 SCHEMA = 1
+TIMED = "timed only"  # the reason of a form that is no file
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class FormParity:
     verified: bool
     reason: str = ""
 
+    @property
+    def verdict(self) -> str:
+        """ "yes", "no" with the reason, or that it was timed alone."""
+        return "yes" if self.verified else TIMED if self.reason == TIMED else f"no: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Handover:
@@ -71,8 +78,9 @@ class Handover:
 
     @property
     def verified(self) -> bool:
-        """Whether every form that is a file gives the pruned model's answers."""
-        return all(form.verified for form in self.forms if form.files)
+        """Whether every form that was asked for as a file is there and gives the pruned model's answers."""
+        asked = [form for form in self.forms if form.form in FORMATS]
+        return bool(asked) and all(form.verified for form in asked)
 
     def to_dict(self) -> dict[str, Any]:
         row: dict[str, Any] = asdict(self)

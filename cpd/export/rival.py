@@ -27,6 +27,14 @@ It cuts the dense model and checks how many parameters are left; training is not
 import sys
 
 import torch
+
+try:
+    import torchvision  # noqa: F401
+except RuntimeError:  # made for another torch, it lacks its operators: declaring them will do, because none is called here
+    declared = torch.library.Library("torchvision", "DEF")
+    for operator in ("nms", "qnms"):
+        declared.define(f"{{operator}}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+
 import torch_pruning as tp
 {imports}
 
@@ -39,8 +47,12 @@ LEFT_OUT = {left_out}
 PARAMETERS = {parameters}  # of a network with these cuts and no others
 
 
+def build() -> torch.nn.Module:
+{build}
+
+
 def main() -> None:
-    model = {build}
+    model = build()
     if len(sys.argv) > 1:
         from safetensors.torch import load_file
 
@@ -126,18 +138,19 @@ def _root(record: CombRecord, group: Group) -> tuple[str, str]:
 
 
 def _build(spec: str, settings: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Import line and expression that make the dense model; None for a model of the user's own."""
+    """Import line and the lines that make the dense model; None for a model of the user's own."""
     source, _, name = spec.partition(":")
     given = dict(settings)
     if source == "timm":
-        # timm's CNNs take any size and have no such argument; its transformers do.
         size = given.pop("img_size", None)
         plain = f"timm.create_model({name!r}{_arguments(given)})"
         if size is None:
-            return "import timm", plain
+            return "import timm", f"    return {plain}"
         sized = f"timm.create_model({name!r}{_arguments({**given, 'img_size': size})})"
-        takes = f"'img_size' in timm.create_model({name!r}).__init__.__code__.co_varnames"
-        return "import timm", f"({sized} if {takes} else {plain})"
+        return (
+            "import timm",
+            f"    try:\n        return {sized}\n    except TypeError:  # most CNNs take any size\n        return {plain}",
+        )
     if source == "smp":
         arch, _, encoder = name.partition("/")
         given.pop("img_size", None)
@@ -146,7 +159,7 @@ def _build(spec: str, settings: Mapping[str, Any]) -> tuple[str, str] | None:
                 given[theirs] = given.pop(ours)
         given.setdefault("encoder_weights", None)
         call = f"smp.create_model({arch!r}, encoder_name={encoder!r}{_arguments(given)})"
-        return "import segmentation_models_pytorch as smp", call
+        return "import segmentation_models_pytorch as smp", f"    return {call}"
     return None
 
 

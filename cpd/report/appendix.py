@@ -101,7 +101,7 @@ def settings(run: FinishedRun) -> Table:
     rows += [(f"model: {name}", str(value)) for name, value in run.spec.settings.items()]
     hidden = ("plan", "losses")
     rows += [
-        (name, str(value))
+        (name, ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value))
         for name, value in sorted(run.spec.options.items())
         if name not in hidden and value not in (None, "", {})
     ]
@@ -141,7 +141,7 @@ def forms(found: Handover) -> Table:
     for form in found.forms:
         ms = ", ".join(f"{milliseconds(row.median_ms)} at batch {row.batch}" for row in form.latency)
         gap = "" if form.difference is None else "none" if form.difference == 0 else f"{form.difference:.1e}"
-        rows.append((form.form, gap, ms, "yes" if form.verified else f"no: {form.reason}"))
+        rows.append((form.form, gap, ms, form.verdict))
     note = f"Each file was opened again and run on {found.images:,} {'held-out images' if found.inputs == 'images' else 'random inputs'}."
     return Table(
         "Files that were handed over",

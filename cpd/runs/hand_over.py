@@ -61,6 +61,7 @@ def hand_over_run(
         torch_pruning_script(comb(dense, inputs).record, run.plan, spec.model, spec.settings, tuple(inputs[0].shape))
         if len(inputs) == 1
         else "",
+        lambda found: _report(run, found),
     )
     return hand_over(
         run.bundle,
@@ -79,6 +80,16 @@ def hand_over_run(
     )
 
 
+def _report(run: FinishedRun, found: Handover) -> str:
+    """The stakeholder report, with what the files of the hand-over came to."""
+    from cpd.report.appendix import appendix
+    from cpd.report.page import page
+    from cpd.report.story import tell
+
+    story = tell(run)
+    return page([story], [appendix(story, found)])
+
+
 def _cut(run: FinishedRun) -> tuple[str, ...]:
     rows = run.plan.groups
     cut = [row for row in rows if row.granted]
@@ -91,7 +102,7 @@ def _cut(run: FinishedRun) -> tuple[str, ...]:
         if "steps" in run.result
         else "",
         f"Target not met: {run.plan.shortfall}" if run.plan.shortfall else "",
-        "plan.json names every unit that stays; history.json says when each group was cut.",
+        "plan.json names every unit that stays; history.json says when each group was cut; report.html tells it in plain words.",
     ]
     return tuple(line for line in lines if line)
 

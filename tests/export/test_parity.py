@@ -139,6 +139,24 @@ def test_what_cannot_be_written_is_said_and_the_rest_goes_on(made, tmp_path: Pat
     assert "no: net.py:Net: nothing was cut" in card_text(Card("net.py:Net"), found)
 
 
+def test_a_form_that_could_not_be_written_blocks_the_mark(made, tmp_path: Path, monkeypatch) -> None:
+    """There is no file that could answer otherwise, and what was asked for is not there."""
+    folder, pruned, inputs, _ = made
+
+    def fails(*_: object) -> None:
+        raise ExportError("aten::odd has no counterpart in ONNX.")
+
+    monkeypatch.setattr("cpd.export.handover.write_onnx", fails)
+    bundle, story = folder / "bundle" / "model.safetensors", Story("x", Card("net.py:Net"), report=lambda found: f"<p>{found.verified}</p>")
+    for formats, verified in (("loader", "onnx"), False), (("onnx",), False), (("loader",), True):
+        found = hand_over(bundle, pruned, inputs, story, tmp_path / "out", formats=formats, batches=(1,), seconds=0.02)
+        manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+        assert (found.verified, manifest["verified"]) == (verified, verified)
+        assert (tmp_path / "out" / "report.html").read_text() == f"<p>{verified}</p>"
+        assert {"report.html", "README.md", "metrics.csv", "history.json", "parity.json"} <= manifest["files"].keys()
+    assert check_manifest(tmp_path / "out") == []
+
+
 def test_an_unknown_format_names_the_known_ones() -> None:
     with pytest.raises(ExportError, match="tflite.*loader, onnx, pt2"):
         check_formats(["onnx", "tflite"])

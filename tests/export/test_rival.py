@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,25 @@ def test_torch_pruning_cuts_the_same_network(tmp_path: Path, monkeypatch: pytest
     x = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         torch.testing.assert_close(kept[-1].eval()(x), ours(x))
+
+
+@pytest.mark.parametrize(
+    "spec, settings",
+    [
+        ("timm:test_resnet", {"num_classes": 10, "in_chans": 1, "img_size": 32}),
+        ("smp:Unet/tu-test_resnet", {"num_classes": 5, "img_size": 32, "encoder_depth": 3, "decoder_channels": [16, 16, 8]}),
+    ],
+)
+def test_the_script_runs_by_itself(tmp_path: Path, spec: str, settings: dict[str, object]) -> None:
+    """In a process that knows nothing of this project, as whoever gets the folder runs it."""
+    model, inputs = cpd.load_model(spec, settings=settings)
+    comb = cpd.comb(model, inputs)
+    text = torch_pruning_script(comb.record, cpd.uniform_plan(comb, 0.5), spec, settings, tuple(inputs[0].shape))
+    (tmp_path / "script.py").write_text(text)
+    save_file(model.state_dict(), tmp_path / "dense.safetensors")
+    done = subprocess.run([sys.executable, "script.py", "dense.safetensors"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "parameters are left; the plan expects" in done.stdout
 
 
 def test_what_the_library_cannot_express_is_named() -> None:
