@@ -133,7 +133,7 @@ _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1"><title>{title} · CPD Studio</title>
 <style>
 :root {{ color-scheme: light dark; --paper: #FFFFFF; --card: #F7F7FA; --ink: #1C1D26; --quiet: #5A5C6B; --line: #DEDFE8; --go: #5243C2; }}
-@media (prefers-color-scheme: dark) {{ :root {{ --paper: #13141B; --card: #1E2029; --ink: #ECEDF3; --quiet: #A9ACBC; --line: #343744; --go: #7565E6; }} }}
+@media (prefers-color-scheme: dark) {{ :root {{ --paper: #13141B; --card: #1E2029; --ink: #ECEDF3; --quiet: #A9ACBC; --line: #343744; --go: #7161E4; }} }}
 body {{ margin: 0; min-height: 100vh; display: grid; place-items: center; background: var(--paper); color: var(--ink); font: 16px/1.5 "Source Sans 3", "Segoe UI", Helvetica, Arial, sans-serif; }}
 main {{ width: min(26rem, calc(100vw - 4rem)); padding: 2.5rem 2rem; border: 1px solid var(--line); border-radius: 12px; background: var(--card); text-align: center; box-sizing: border-box; }}
 h1 {{ margin: 1.25rem 0 .5rem; font-size: 1.5rem; font-weight: 650; }}

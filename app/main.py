@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import state, steps
 from app.security import LOOPBACK
-from app.widgets.scripts import chart_saving
+from app.widgets.scripts import chart_saving, theme_following
 from app.widgets.sidebar import sidebar
 from cpd import access
 from cpd.errors import CpdError
@@ -22,6 +22,7 @@ if not access.is_shared() and st.get_option("server.address") not in LOOPBACK:
     st.error("This server can be reached by others, and nobody would be asked who they are: start it with ./run.sh, and share it "
              "with ./run.sh --share, as docs/sharing.md explains.", icon=":material/lock:")  # fmt: skip
     st.stop()
+st.html(ASSETS / "look.css")
 state.keep_project_in_address()
 page = st.navigation(
     [
@@ -33,6 +34,7 @@ page = st.navigation(
 )  # fmt: skip
 try:
     access.require_look()
+    theme_following(state.is_dark())
     if not state.is_presenting():
         sidebar(page.url_path or "start")
         with st.sidebar:
