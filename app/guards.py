@@ -16,8 +16,7 @@ def project() -> Project:
     found = state.current_project()
     if found is None:
         chrome.note("No project is open", "Open the built-in demo, a project of yours, or a new model on the Start screen.", "folder_open")
-        with st.container(horizontal=True, horizontal_alignment="center"):
-            chrome.link("start", "Go to Start")
+        chrome.go("start")
         st.stop()
     return found
 

@@ -173,16 +173,27 @@ def _scores(mark: Stamp) -> ScoreTable:
 
 
 def scores(project: Project, comb: Combed) -> dict[str, ScoreTable]:
-    """Score tables of this comb by criterion; tables of another architecture are left out."""
-    found = {}
+    """Score tables of this comb by criterion; tables of another architecture, and damaged ones, are left out."""
+    return {table.criterion: table for table in _score_tables(project)[0] if table.model == comb.record.model}
+
+
+def scores_left_out(project: Project, comb: Combed) -> tuple[int, tuple[str, ...]]:
+    """How many score tables are of another comb, and in words why others cannot be read."""
+    tables, problems = _score_tables(project)
+    return sum(table.model != comb.record.model for table in tables), problems
+
+
+def _score_tables(project: Project) -> tuple[list[ScoreTable], tuple[str, ...]]:
+    tables, problems = [], []
     for path in sorted((folder(project) / "scores").glob("*.json")):
         mark = stamp(path)
         if mark is None:
             continue
-        table = _scores(mark)
-        if table.model == comb.record.model:
-            found[table.criterion] = table
-    return found
+        try:
+            tables.append(_scores(mark))
+        except CpdError as error:
+            problems.append(str(error))
+    return tables, tuple(problems)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)

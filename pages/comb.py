@@ -42,16 +42,16 @@ def tiles(record: CombRecord) -> None:
     prunable = [group for group in record.groups if group.prunable]
     proved = sum(group.certified is True for group in record.groups)
     checked = sum(group.certified is not None for group in record.groups)
-    with st.container(horizontal=True):
+    with st.grid(4, gap="small", min_column_width=150):
         st.metric("Groups", len(record.groups), border=True, help=chrome.TERMS["group"])
         st.metric("Can be pruned", f"{len(prunable)} of {len(record.groups)}", border=True)
         st.metric("Units in them", f"{sum(group.width for group in prunable):,}", border=True, help=chrome.TERMS["unit"])
         st.metric("Certified", f"{proved} of {checked}" if checked else "not checked", border=True, help=chrome.TERMS["certified"])
 
 
-project = guards.project()
 chrome.head("Comb", "Every set of channels, heads or hidden units that must be removed together, found by following the "
             "data through the model's graph.", help=chrome.TERMS["group"])  # fmt: skip
+project = guards.project()
 comb = guards.comb(project)
 record, cost = comb.record, comb.cost
 found = state.doctor(project, comb)
@@ -99,7 +99,7 @@ with left:
     key = f"{TABLE}.{st.session_state.get(VERSION, 0)}"
     empty = [column for column in ("blocks", "tied", "doctor", "reason") if not table[column].astype(bool).any()]
     st.dataframe(
-        table.drop(columns=["group", *empty]),
+        table.drop(columns=["group", *empty]).assign(macs=100 * table["macs"], params=100 * table["params"]),
         key=key,
         on_select=lambda: from_table(names, key),
         selection_mode="single-row",
@@ -107,14 +107,14 @@ with left:
         hide_index=True,
         height=chrome.table_height(len(table), 16),
         column_config={
-            "name": st.column_config.TextColumn("Group", pinned=True, width=208,
+            "name": st.column_config.TextColumn("Group", pinned=True, width=176,
                                                 help="Indented groups are part of the one above: removing a head removes its channels."),
             "units": st.column_config.NumberColumn("Units", help=chrome.TERMS["unit"]),
             "blocks": st.column_config.TextColumn("Blocks", help=chrome.TERMS["blocks"]),
             "tied": st.column_config.TextColumn("Tied to", width=96, help=chrome.TERMS["tied"]),
             "members": st.column_config.NumberColumn("Members", help="Modules whose weights or buffers the group cuts."),
-            "macs": st.column_config.NumberColumn("MACs", format="percent", help=chrome.TERMS["share"]),
-            "params": st.column_config.NumberColumn("Parameters", format="percent", help=chrome.TERMS["share"]),
+            "macs": st.column_config.NumberColumn("MACs", format="%.1f %%", help=chrome.TERMS["share"]),
+            "params": st.column_config.NumberColumn("Parameters", format="%.1f %%", help=chrome.TERMS["share"]),
             "state": "State",
             "certified": st.column_config.TextColumn("Certified", help=chrome.TERMS["certified"]),
             "doctor": st.column_config.TextColumn("Doctor", help=chrome.TERMS["doctor"]),

@@ -19,8 +19,8 @@ from app.widgets.run_note import note_line
 from app.widgets.steering import summary
 from cpd.measure.metrics import words
 
-project = guards.project()
 chrome.head("Compare", "Finished runs against each other, the dense model and baselines: what each costs, what it buys, and what changed in its answers.")
+project = guards.project()
 known = finished.beside(project)
 if not known:
     if engine.active(project, ("distill",)):
@@ -28,8 +28,7 @@ if not known:
     else:
         chrome.note("Nothing to compare yet", "Finish a run first; with two or more, this is where to choose between them.", "scatter_plot")
     job_panel(project, ("distill",), "compare")
-    with st.container(horizontal=True, horizontal_alignment="center"):
-        chrome.link("run", "Go to Run")
+    chrome.go("run")
     st.stop()
 
 
@@ -64,9 +63,15 @@ def looked_at(each: Entry) -> None:
 
 
 chosen = chosen_runs(project, known)
+if not chosen:
+    chrome.note("No run of this project has finished", "Finish one first, or choose runs of other projects with the same data above.", "scatter_plot")
+    job_panel(project, ("distill",), "compare")
+    chrome.go("run")
+    st.stop()
 found = entries(chosen)
 if not found:
     chrome.note("None of these runs can be read", "Choose others above; what is wrong with each is said there.", "heart_broken")
+    chrome.go("run")
     st.stop()
 focus = focus_of(found)
 job_panel(project, ("distill",), "compare")

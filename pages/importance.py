@@ -15,28 +15,35 @@ from cpd.importance.registry import CRITERIA
 
 VIEWS = {"scores": "Scores", "agreement": "Do the criteria agree?", "images": "What the model looks at"}
 
-project = guards.project()
 chrome.head("Importance", "One score for every unit, from all the tensors that leave with it. Low scores are what a plan cuts first.",
             help=chrome.TERMS["criterion"])  # fmt: skip
+project = guards.project()
 comb = guards.comb(project)
 st.session_state.setdefault("importance.view", "scores")
 view = st.segmented_control("View", list(VIEWS), key="importance.view", required=True, persist_state="session", label_visibility="collapsed",
                             format_func=VIEWS.__getitem__) or "scores"  # fmt: skip
 if view == "images":
     explained_view(project, comb)
-    chrome.onward("sensitivity")
+    chrome.onward("sensitivity", ready=bool(state.scores(project, comb)))
     st.stop()
 
 tables = state.scores(project, comb)
+others, damaged = state.scores_left_out(project, comb)
 with st.container(border=True):
     chooser(project, first=not tables)
     job_panel(project, ("score",), "score")
 busy = bool(engine.active(project, ("score",)))
+for text in damaged:
+    st.error(text, icon=":material/error:")
 if not busy:
     last_failure(project, ("score",))
 if not tables:
-    if not busy:
+    if not busy and others:
+        chrome.note("The scores were made of another comb", "The model has been combed anew since, so its groups are no longer the ones that were "
+                    "scored. Score again; the old tables are replaced.", "sync_problem")  # fmt: skip
+    elif not busy:
         chrome.note("Nothing has been scored", "Choose criteria above and press Score: seconds for the built-in demos.", "leaderboard")
+    chrome.onward("sensitivity", ready=False)
     st.stop()
 
 if view == "agreement":

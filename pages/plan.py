@@ -22,9 +22,9 @@ from app.widgets.scripts import undo_in_order
 
 VIEWS = ("Groups", "Compare", "History", "Files")
 
-project = guards.project()
 chrome.head("Plan", "Choose how much of every group to cut. Every figure follows each edit; the plan and its history are saved as you go.",
             help=chrome.TERMS["ratio"])  # fmt: skip
+project = guards.project()
 comb = guards.comb(project)
 desk = desks.Desk(project, comb)
 job_panel(project, KINDS, "plan")
@@ -35,9 +35,10 @@ last_failure(project, KINDS)
 def editor() -> None:
     desks.follow_link(desk)
     known, problems = knowledge(project, comb)
-    for text in (desks.said(), *problems):
-        if text:
-            st.error(text, icon=":material/error:")
+    if said := desks.said():
+        st.error(said, icon=":material/error:")
+    for text in problems:
+        st.warning(f"{text[:1].upper()}{text[1:]}", icon=":material/sync_problem:")
     plan = desk.plan()
     lines = rows(comb.record, plan)
     toolbar(desk)
@@ -56,8 +57,8 @@ def editor() -> None:
         files(desk)
     else:
         table(desk, known, lines)
+    chrome.onward("run", ready=any(line.kept < line.width for line in lines))
 
 
 editor()
 undo_in_order()
-chrome.onward("run")

@@ -15,6 +15,8 @@ from cpd.report.page import page
 from cpd.report.story import Story, tell
 from cpd.runs.project import Project
 
+if not state.is_presenting():
+    chrome.head("Present", "What was done and what it brought, for people who decide: every sentence follows from a measurement of this run.")
 project = guards.project()
 runs = finished.finished_runs(project)
 asked = st.query_params.get(state.RUN, "")
@@ -37,19 +39,18 @@ def take_along(project: Project, told: Story) -> None:
                      help="No menu and no control; the address can be sent to somebody who should only read.")  # fmt: skip
 
 
-if not state.is_presenting():
-    chrome.head("Present", "What was done and what it brought, for people who decide: every sentence follows from a measurement of this run.")
 if shown is None:
     chrome.note("Nothing to tell yet", "The story is written from a finished run.", "co_present")
-    with st.container(horizontal=True, horizontal_alignment="center"):
-        chrome.link("run", "Go to Run")
+    chrome.go("run")
     st.stop()
 if asked and shown.id != asked:
     st.warning(f"This project has no finished run {asked!r}; showing the newest instead.", icon=":material/link_off:")
 try:
     told = tell(finished.opened(shown.id), project.name)
 except CpdError as error:
-    st.error(str(error), icon=":material/error:")
+    st.error(str(error), icon=":material/error:", title=f"The story of {shown.id} cannot be told")
+    if not state.is_presenting():
+        chrome.go("run")
     st.stop()
 if state.is_presenting():
     alone()

@@ -15,9 +15,9 @@ from cpd.runs.store import Run
 
 KINDS = ("distill",)
 
-project = guards.project()
 chrome.head("Run", "Prune while distilling: the dense model teaches the network that is left after each cut. The run goes on in the "
             "background, whatever happens to this page.", help=chrome.TERMS["distill"])  # fmt: skip
+project = guards.project()
 comb = guards.comb(project)
 plan = state.plan(project, comb)
 
@@ -35,6 +35,7 @@ if shown is None:
     with st.container(border=True):
         launch_card(project, comb, plan, shortcut=True)
     chrome.note("No run yet", "Its curves, its progress and its outcome appear here, and stay when you leave.", "rocket_launch")
+    chrome.onward("compare", ready=False)
 else:
     # What nobody has opened is not drawn: most people who look at a run watch it, and the form is the costliest part of the page.
     begins = origin(project)
@@ -50,3 +51,4 @@ else:
             run_list(runs, shown.id)
     run_note(shown)
     run_panel(project, comb, shown.id)
+    chrome.onward("compare", ready=shown.state == "finished", run=shown.id if shown.state == "finished" else "")

@@ -17,6 +17,7 @@ from cpd.tasks.demos import DEMOS, Demo
 FAILED = "start.failed"
 FIRST = ("comb", "measure")
 ICONS = {"classification": ":material/label:", "segmentation": ":material/texture:"}
+WORDS = {"comb": "Comb", "measure": "Measure"}
 AGAIN = {"comb": engine.COMB, "measure": engine.MEASURE}
 
 
@@ -31,13 +32,13 @@ def demo_cards() -> None:
     """One click each: weights, data and everything else come with the app."""
     st.subheader("Try it now", anchor=False, help="Real models with trained weights and real data, ready on this machine.")
     with st.grid(4, gap="small", min_column_width=220):
-        for demo in DEMOS:
+        for number, demo in enumerate(DEMOS):
             with st.container(border=True, height="stretch", vertical_alignment="distribute"):
                 with st.container(gap="small"):
                     st.badge(demo.task, icon=ICONS[demo.task], color="gray")
                     st.markdown(f"**{demo.title}**")
                     st.caption(demo.text)
-                st.button("Open this demo", type="primary", icon=":material/play_arrow:", key=f"demo.{demo.id}", on_click=open_demo, args=(demo,),
+                st.button("Open this demo", type="secondary" if number else "primary", icon=":material/play_arrow:", key=f"demo.{demo.id}", on_click=open_demo, args=(demo,),
                           width="stretch")  # fmt: skip
 
 
@@ -111,11 +112,13 @@ def opened(project: Project) -> None:
             last_failure(project, missing)
             with st.container(horizontal=True):
                 for kind in missing:
-                    st.button({"comb": "Comb again", "measure": "Measure again"}[kind], key=f"start.{kind}", icon=":material/refresh:",
-                              on_click=engine.submit_again, args=(project, kind, AGAIN[kind]), disabled=who.looks_on())  # fmt: skip
+                    tried = engine.latest(project, kind) is not None
+                    st.button(WORDS[kind] + (" again" if tried else " the model"), key=f"start.{kind}", icon=":material/refresh:" if tried else steps.ICONS["comb" if kind == "comb" else "start"],
+                              type="primary" if kind == missing[0] else "secondary", on_click=engine.submit_again, args=(project, kind, AGAIN[kind]), disabled=who.looks_on())  # fmt: skip
                 st.button("Correct the project's details", icon=":material/edit:", key="start.correct", on_click=correct, args=(project,), disabled=who.looks_on())
     if progress.combed:
-        chrome.onward(steps.following(progress))
+        ahead = steps.following(progress)
+        chrome.onward("comb" if ahead == "start" else ahead, ready=not busy and progress.measured)
 
 
 def correct(project: Project) -> None:

@@ -7,6 +7,8 @@ from typing import Literal
 
 import streamlit as st
 
+from app import state
+from app.plain import plain
 from app.steps import ICONS, PURPOSE, TITLES
 
 PAGES = Path(__file__).resolve().parents[2] / "pages"
@@ -38,7 +40,12 @@ TERMS = {
 
 
 def head(title: str, text: str, *, help: str | None = None) -> None:
-    """Title of a screen and what it is for, in a sentence."""
+    """Title of a screen and what it is for, in a sentence; above it what is open, for where the sidebar is folded away."""
+    project = state.current_project()
+    if project is not None and title != project.name:
+        run = st.query_params.get(state.RUN)
+        with st.container(key="where"):
+            st.caption(f"**{plain(project.name)}** · {plain(project.model)}" + (f" · {plain(run)}" if run else ""))
     st.title(title, anchor=False, help=help)
     st.caption(text)
 
@@ -66,12 +73,25 @@ def link(page: str, label: str = "") -> None:
     st.page_link(page_path(page), label=label or TITLES[page], icon=ICONS[page], query_params=address())
 
 
-def onward(page: str) -> None:
-    """The way to the next screen, at the foot of this one."""
+def go(page: str) -> None:
+    """The only thing to do on a screen that has nothing to show: go to the one where that begins."""
+    with st.container(horizontal=True, horizontal_alignment="center"):
+        if st.button(f"Go to {TITLES[page]}", type="primary", icon=ICONS[page], help=PURPOSE[page], key="go"):
+            st.switch_page(page_path(page), query_params=address())
+
+
+def onward(page: str, *, ready: bool = True, run: str = "") -> None:
+    """The way to the next screen, at the foot of this one.
+
+    Args:
+        ready: whether this screen has what the next one needs. Until then the button that stands out is another: on every
+            screen one does, and it is what comes next.
+        run: id of the run that the next screen shows, "" for its own choice.
+    """
     st.space("small")
     with st.container(horizontal=True, horizontal_alignment="right"):
-        if st.button(f"Next: {TITLES[page]}", type="primary", icon=":material/arrow_forward:", icon_position="right", help=PURPOSE[page], key="onward", shortcut=NEXT):
-            st.switch_page(page_path(page), query_params=address())
+        if st.button(f"Next: {TITLES[page]}", type="primary" if ready else "secondary", icon=":material/arrow_forward:", icon_position="right", help=PURPOSE[page], key="onward", shortcut=NEXT):
+            st.switch_page(page_path(page), query_params=address() | ({state.RUN: run} if run else {}))
 
 
 def address() -> dict[str, str]:

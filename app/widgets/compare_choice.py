@@ -26,7 +26,7 @@ def chosen_runs(project: Project, known: Sequence[tuple[Project, Run]]) -> list[
     gone = [name for name in asked if name not in by_id]
     named = [name for name in dict.fromkeys(asked) if name in by_id][:MOST]
     if not named:
-        named = [run.id for owner, run in known if owner.id == project.id][:MOST] or list(by_id)[:MOST]
+        named = [run.id for owner, run in known if owner.id == project.id][:MOST]
     focus = st.query_params.get(state.RUN, "")
     if focus in by_id and focus not in named:  # a link from elsewhere to this run
         named = [*named[: MOST - 1], focus]

@@ -90,7 +90,7 @@ def chooser(project: Project, plan: Plan | None, beside: Mapping[str, str]) -> N
                   help="\n".join(f"- **{method.title}**: {method.text}" for method in METHODS.values()))  # fmt: skip
     c.number_input("Images", 1, 200, 12, 4, key="explain.images", **keep, help="Half of them those whose answer changes most, the others from every class in turn.")
     d.text_input("Also these", key="explain.wanted", placeholder="numbers: 3, 17", **keep, help="Numbers of held-out images, counted from 0.")
-    go.button("Explain", type="primary", icon=":material/image_search:", key="explain.go", width="stretch", on_click=submit, args=(project, plan),
+    go.button("Explain", icon=":material/image_search:", key="explain.go", width="stretch", on_click=submit, args=(project, plan),
               disabled=bool(engine.active(project, KIND)) or not st.session_state["explain.methods"] or who.looks_on())  # fmt: skip
     if ERROR in st.session_state:
         st.error(st.session_state.pop(ERROR), icon=":material/error:")

@@ -71,7 +71,6 @@ def _form(project: Project, run_id: str) -> None:
     chosen = st.session_state.get(key) or []
     st.button(
         "Make the hand-over",
-        type="primary",
         icon=":material/inventory_2:",
         key=f"handing.go.{run_id}",
         on_click=start,
@@ -123,8 +122,7 @@ def _outcome(run: Run, found: Handover | None) -> None:
         st.warning(plain(form.reason), icon=":material/gpp_maybe:", title=f"{TITLES.get(form.form, form.form)} is not verified")
     archive = engine.files(run.id) / ARCHIVE
     if archive.is_file():
-        st.download_button(f"Download {ARCHIVE} ({count(archive.stat().st_size, 'B')})", archive.read_bytes, f"{found.source}-{ARCHIVE}", "application/zip", icon=":material/folder_zip:",
-                           type="primary" if not failed else "secondary", key=f"handing.zip.{run.id}", on_click="ignore",
+        st.download_button(f"Download {ARCHIVE} ({count(archive.stat().st_size, 'B')})", archive.read_bytes, f"{found.source}-{ARCHIVE}", "application/zip", icon=":material/folder_zip:", key=f"handing.zip.{run.id}", on_click="ignore",
                            help="Every form, model card, plan, history, metrics, and a manifest with the digest of every file.")  # fmt: skip
     else:
         st.warning(f"{ARCHIVE} is gone; make the hand-over again.", icon=":material/warning:")

@@ -11,6 +11,7 @@ from app.widgets.curves import curves
 from app.widgets.jobs import TICK_S
 from app.widgets.outcome import outcome
 from app.widgets.steering import REDRAW, header, story
+from cpd.errors import CpdError
 from cpd.measure.measurement import Measurement
 from cpd.runs.project import Project
 
@@ -50,6 +51,9 @@ def drawn(mark: Hashable, dark: bool, _shown: engine.Recorded, _dense: Measureme
 
 def missing(run_id: str) -> None:
     """What the run was asked for and did not do, in its own words."""
-    plan = (engine.result(run_id) or {}).get("plan") or {}
+    try:
+        plan = (engine.result(run_id) or {}).get("plan") or {}
+    except CpdError:  # said above
+        return
     if plan.get("shortfall"):
         st.warning(str(plan["shortfall"]), icon=":material/flag:", title="Not all that was asked for")

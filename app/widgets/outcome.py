@@ -6,20 +6,23 @@ from pathlib import Path
 
 import streamlit as st
 
-from app import engine, state
+from app import engine
 from app.numbers import count
-from app.steps import ICONS
-from app.widgets import chrome
 from app.widgets.handing import handing
 from app.widgets.measured import before_after
+from cpd.errors import CpdError
 from cpd.measure.measurement import Measurement
 from cpd.runs.project import Project
 from cpd.runs.store import Run
 
 
 def outcome(project: Project, run: Run) -> None:
-    """Both measurements and the download."""
-    result = engine.result(run.id)
+    """Both measurements, and every way to take the model along."""
+    try:
+        result = engine.result(run.id)
+    except CpdError as error:
+        st.error(f"{error} The curves below are what is left.", icon=":material/error:", title="The run's result is damaged")
+        return
     if result is None:
         st.warning("The run finished, but its result file is gone; the curves below are what is left.", icon=":material/warning:")
         return
@@ -28,9 +31,6 @@ def outcome(project: Project, run: Run) -> None:
         before_after(Measurement.from_dict(result["dense"]), Measurement.from_dict(result["pruned"]), run.id)
         hand_over(project, engine.files(run.id) / result["bundle"], run.id)
     handing(project, run.id)
-    with st.container(horizontal=True):
-        for page, label in (("compare", "Compare with other runs"), ("present", "Tell its story")):
-            st.page_link(chrome.page_path(page), label=label, icon=ICONS[page], query_params=chrome.address() | {state.RUN: run.id})
 
 
 def hand_over(project: Project, bundle: Path, run_id: str) -> None:
@@ -41,6 +41,6 @@ def hand_over(project: Project, bundle: Path, run_id: str) -> None:
         return
     left, right = st.columns([2, 5], gap="medium", vertical_alignment="center")
     left.download_button(f"Download the model ({count(bundle.stat().st_size, 'B')})", bundle.read_bytes, name, "application/octet-stream",
-                         icon=":material/download:", type="primary", key=f"bundle.{run_id}", on_click="ignore",
+                         icon=":material/download:", key=f"bundle.{run_id}", on_click="ignore",
                          help="Weights, architecture, plan and settings in one safetensors file; nothing in it can execute.")  # fmt: skip
     right.code(f'import cpd\nmodel, inputs = cpd.load_model("{name}")', language="python")

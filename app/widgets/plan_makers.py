@@ -56,7 +56,8 @@ def budget(desk: Desk, known: Knowledge) -> None:
     c.number_input("Accuracy at least, %", 0.0, 99.9, 0.0, 1.0, key="plan.target.floor", format="%g", persist_state="session", disabled=known.accuracy is None,
                    help="Predicted, before any training. 0: no floor. Needs a scan of the sensitivity.")  # fmt: skip
     blocked = name == "latency_ms" and known.latency is None
-    d.button("Solve", type="primary", icon=":material/auto_awesome:", key="plan.solve", width="stretch", disabled=blocked or who.looks_on(),
+    cuts = any(row.granted for row in desk.plan().groups)  # then running it comes next
+    d.button("Solve", type="secondary" if cuts else "primary", icon=":material/auto_awesome:", key="plan.solve", width="stretch", disabled=blocked or who.looks_on(),
              on_click=lambda: desks.attempt(desk, _solve, desk, known), help="Profile the latency first." if blocked else None)  # fmt: skip
 
 

@@ -107,5 +107,5 @@ def project_form() -> None:
         st.info(st.session_state[HINT], icon=":material/edit:")
     if st.session_state.get(ERROR):
         st.error(st.session_state[ERROR], icon=":material/error:")
-    st.button("Create project", type="primary", icon=":material/add:", on_click=create, key="form.create")
+    st.button("Create project", icon=":material/add:", on_click=create, key="form.create")
     st.caption("The model is then combed and measured in the background; nothing is changed on disk outside the workspace.")

@@ -39,13 +39,13 @@ def open_project(here: str) -> None:
     with st.container(border=True):
         st.markdown(f"**{project.name}**")
         st.caption(f"{project.model}  \n{project.data or 'no data'} · {project.device}")
-        if st.query_params.get(state.RUN):
-            st.caption(f":material/rocket_launch: {plain(st.query_params[state.RUN])}")
         try:
             runs = engine.runs(project, KINDS)
             busy = engine.active(project, KINDS) if any(not run.is_over for run in runs) else []
         except CpdError:
             runs = busy = []
+        if shown := in_view(here, runs):
+            st.caption(f":material/rocket_launch: {plain(shown)}")
         whats_next(project, here, runs)
         for run in busy[:1]:
             st.page_link(chrome.page_path("run"), label="A run is under way", icon=":material/progress_activity:",
@@ -53,13 +53,25 @@ def open_project(here: str) -> None:
 
 
 def whats_next(project: Project, here: str, runs: Sequence[Run]) -> None:
-    """How far the job is, and the way to its next step where that is another screen."""
+    """How far the job is, and a way back to where it goes on; the step after this screen is at its foot."""
     progress = progress_of(project, runs)
     ready, ahead = steps.done(progress), steps.following(progress)
-    st.caption(f"{sum(ready.values())} of {len(ready)} steps done" + (f" · next is {steps.TITLES[ahead]}, this screen" if ahead == here else ""))
-    if ahead != here:
-        st.page_link(chrome.page_path(ahead), label=f"Next: {steps.TITLES[ahead]}", icon=":material/arrow_circle_right:", query_params=chrome.address(),
+    many = sum(ready.values())
+    st.caption("All steps done" if many == len(ready) else f"{many} of {len(ready)} steps done" + (" · this is the next" if ahead == here else ""))
+    if many < len(ready) and ahead != here:
+        st.page_link(chrome.page_path(ahead), label=f"Go on with {steps.TITLES[ahead]}", icon=":material/arrow_circle_right:", query_params=chrome.address(),
                      help=steps.PURPOSE[ahead])  # fmt: skip
+
+
+def in_view(here: str, runs: Sequence[Run]) -> str:
+    """Id of the run that the screen shows: as the address says, else as the screen will choose; "" for none."""
+    asked = st.query_params.get(state.RUN, "")
+    known = [run for run in runs if run.kind == "distill"]
+    if asked or here not in ("run", "compare", "present"):
+        return asked
+    active = [run.id for run in reversed(known) if not run.is_over] if here == "run" else []
+    over = [run.id for run in known if here == "run" or run.state == "finished"]
+    return next(iter([*active, *over]), "")
 
 
 ROLES = {

@@ -62,7 +62,7 @@ def buttons(run: store.Run) -> None:
         if run.state in ("queued", "running"):
             button("Pause", "pause", "pause", run, engine.pause, "Saves a checkpoint first; the run keeps its place in the queue.")
         if run.state in ("paused", "stopped", "failed"):
-            button("Go on", "play_arrow", "resume", run, engine.resume, "From the last checkpoint.")
+            button("Go on", "play_arrow", "resume", run, engine.resume, "From the last checkpoint.", first=True)
         if run.state in ("queued", "running", "pausing", "paused"):
             button("Stop", "stop", "stop", run, engine.stop, "Saves a checkpoint first; the run can go on from there later.")
         place = engine.place(run)
@@ -75,8 +75,9 @@ def buttons(run: store.Run) -> None:
         roll_back(run)
 
 
-def button(label: str, icon: str, key: str, run: store.Run, action: Callable[[str], object], help: str) -> None:
-    st.button(label, icon=f":material/{icon}:", key=f"{key}.{run.id}", on_click=ask, args=(action, run.id), help=help, disabled=who.looks_on())
+def button(label: str, icon: str, key: str, run: store.Run, action: Callable[[str], object], help: str, *, first: bool = False) -> None:
+    """`first`: what comes next, and stands out."""
+    st.button(label, type="primary" if first else "secondary", icon=f":material/{icon}:", key=f"{key}.{run.id}", on_click=ask, args=(action, run.id), help=help, disabled=who.looks_on())
 
 
 def roll_back(run: store.Run) -> None:

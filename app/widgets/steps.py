@@ -22,21 +22,31 @@ def progress_of(project: Project, runs: Sequence[Run] | None = None) -> Progress
         finished = any(run.state == "finished" and run.kind == "distill" for run in known)
     except CpdError:
         finished = False
-    return Progress(
-        measured=(home / "baseline.json").exists(),
-        combed=(home / "comb.json").exists(),
-        scored=any((home / "scores").glob("*.json")),
-        sensed=(home / "sensitivity.json").exists(),
-        planned=(home / "plan.json").exists(),
-        finished=finished,
-    )
+    return Progress((home / "baseline.json").exists(), (home / "comb.json").exists(), *_of_this_comb(project), finished)
+
+
+def _of_this_comb(project: Project) -> tuple[bool, bool, bool]:
+    """Whether there are scores, a scan and a plan that can be read and are of the comb as it is now."""
+    try:
+        comb = state.combed(project)
+    except CpdError:
+        comb = None
+    if comb is None:
+        return False, False, False
+    try:
+        scan = state.sensitivity(project)
+    except CpdError:
+        scan = None
+    return bool(state.scores(project, comb)), scan is not None and scan.model == comb.record.model, state.plan(project, comb) is not None
 
 
 def step_strip(progress: Progress | None) -> None:
     """`progress` None: no project yet, the strip only tells the story."""
     ready = done(progress) if progress else {}
     ahead = following(progress) if progress else ""
-    for column, (number, page) in zip(st.columns(len(JOB), gap="small"), enumerate(JOB, 1), strict=True):
+    with st.container(key="steps"):
+        columns = st.columns(len(JOB), gap="small")
+    for column, (number, page) in zip(columns, enumerate(JOB, 1), strict=True):
         with column.container(border=True, height="stretch", gap="xsmall"):
             if progress is None:
                 st.markdown(f"{ICONS[page]} **{number} {TITLES[page]}**")
@@ -45,5 +55,5 @@ def step_strip(progress: Progress | None) -> None:
                 st.markdown(f"{sign} **{number} {TITLES[page]}**")
             st.caption(PURPOSE[page])
             if progress is not None and page != "start":
-                st.page_link(chrome.page_path(page), label="Continue here" if page == ahead else "Open", query_params=chrome.address(),
+                st.page_link(chrome.page_path(page), label="Go on here" if page == ahead else "Open", query_params=chrome.address(),
                              icon=":material/arrow_forward:", icon_position="right")  # fmt: skip
