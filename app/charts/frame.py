@@ -55,7 +55,7 @@ def depth(parts: Sequence[Section], dark: bool) -> tuple[dict[str, Any], list[di
     axis = {
         "tickvals": [(part.first + part.last) / 2 for part in shown],
         "ticktext": [part.name for part in shown],
-        "tickangle": 0 if len(parts) <= 9 else -40,
+        **({} if len(parts) <= 9 else {"tickangle": -40}),  # few stay upright, unless the window is narrow
         "ticks": "",
         "range": [-0.8, (parts[-1].last if parts else 0) + 0.8],
     }

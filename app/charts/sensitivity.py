@@ -43,8 +43,9 @@ def accuracy_curves(
     framed(fig, X, metric, height=height, dark=dark)
     _ratios(fig, cut)
     values = [p.value for g in table.groups.values() for p in g.points]
-    top = max([*values, table.dense]) + 0.02
-    return fig.update_yaxes(tickformat=".0%", range=[max(-0.02, min(values, default=0) - 0.04), min(1.02, top + 0.02)])
+    low, top = max(-0.02, min(values, default=0) - 0.04), max([*values, table.dense]) + 0.04
+    # No tick above 100 %: what lies there is drawn over the edge.
+    return fig.update_yaxes(tickformat=".0%", range=[low, min(1 + 0.01 * (1 - low), top)]).update_traces(cliponaxis=False, selector={"mode": "lines+markers"})
 
 
 def latency_curves(

@@ -75,7 +75,7 @@ def over_steps(
     if not series:
         return empty("Waiting for the first measurement.", STEP, y, height=height, dark=dark)
     spec = ".1%" if share else ".3g"
-    last = max(max(line.steps) for line in series)
+    last = max(*(max(line.steps) for line in series), *(mark.step for mark in marks), 0)  # all plots of a run over the same steps
     traces = [
         {"type": "scatter", "x": list(line.steps), "y": list(line.values), "name": line.name, "mode": "lines+markers" if line.markers or len(line.steps) == 1 else "lines",
          "line": {"color": line.colour, "width": 2, "dash": line.dash}, "marker": {"size": 5}, "opacity": line.opacity,

@@ -147,6 +147,6 @@ def captions(answers: Answers, number: int) -> list[str]:
     def says(found: Labelled) -> str:
         answer = int(found.answer[number])
         colour = "green" if answer == is_ else "orange"
-        return f":{colour}[{plain(answers.classes[answer])}] {percent(float(found.confidence[number]), 0)}"
+        return f":{colour}[{plain(answers.classes[answer])}], {percent(float(found.confidence[number]), 0)}"
 
     return [f"no. {number}, is **{plain(answers.classes[is_])}**", f"dense {says(answers.dense)}", f"pruned {says(answers.pruned)}"]

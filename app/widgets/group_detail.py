@@ -50,8 +50,8 @@ def group_detail(
         with slices:
             st.dataframe(slices_table(group), hide_index=True, height=table_height(len(group.slices), 12), alt=f"Tensor slices of {group.name}",
                          column_config={"tensor": st.column_config.TextColumn("Tensor", pinned=True),
-                                        "axis": st.column_config.NumberColumn("Axis", width="small"),
-                                        "per unit": st.column_config.NumberColumn("Per unit", width="small", help="Positions along the axis that leave with one unit."),
+                                        "axis": st.column_config.NumberColumn("Axis", width=56),
+                                        "per unit": st.column_config.NumberColumn("Per unit", width=76, help="Positions along the axis that leave with one unit."),
                                         "unit 0": "Unit 0 owns", "all units": "All units own"})  # fmt: skip
         with ties:
             if group.ties:

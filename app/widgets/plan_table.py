@@ -77,10 +77,10 @@ def framed(lines: Sequence[Ratio], draft: Draft, comb: state.Combed, known: Know
     if known.accuracy is not None:
         data["curve"] = [known.curves.get(line.group) for line in lines]
         data["alone"] = [known.drop_alone(line.group, line.kept) for line in lines]
-    data["macs"] = [shares[line.group]["macs"] for line in lines]
+    data["macs"] = [100 * shares[line.group]["macs"] for line in lines]
     if known.latency is not None:
-        data["latency"] = [known.latency_shares[line.group] for line in lines]
-    data["params"] = [shares[line.group]["params"] for line in lines]
+        data["latency"] = [100 * known.latency_shares[line.group] for line in lines]
+    data["params"] = [100 * shares[line.group]["params"] for line in lines]
     return pd.DataFrame(data)
 
 
@@ -101,8 +101,8 @@ def columns(known: Knowledge) -> dict[str, Any]:
         "curve": made.LineChartColumn("Sensitivity", y_min=0.0, y_max=1.0, width=110, color=palette.KEPT,
                                       help=f"Measured {metric or 'accuracy'} with this group alone cut, from its full width (left) to its narrowest (right)."),
         "alone": made.NumberColumn("Alone", format="%.1f pts", width=80, help="Estimated change of accuracy if this group alone were cut as granted."),
-        "macs": made.NumberColumn("MACs", format="percent", width=80, help=chrome.TERMS["share"]),
-        "latency": made.NumberColumn("Latency", format="percent", width=80, help="Estimated share of the time that hangs on the group. " + chrome.TERMS["share"]),
-        "params": made.NumberColumn("Parameters", format="percent", width=90, help=chrome.TERMS["share"]),
+        "macs": made.NumberColumn("MACs", format="%.1f %%", width=80, help=chrome.TERMS["share"]),
+        "latency": made.NumberColumn("Latency", format="%.1f %%", width=80, help="Estimated share of the time that hangs on the group. " + chrome.TERMS["share"]),
+        "params": made.NumberColumn("Parameters", format="%.1f %%", width=90, help=chrome.TERMS["share"]),
         "reason": made.TextColumn("Why granted differs", width=180),
     }  # fmt: skip

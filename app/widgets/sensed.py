@@ -58,13 +58,13 @@ def findings(project: Project, comb: state.Combed, table: SensitivityTable) -> N
     group = table.groups.get(selected)
 
     left, right = st.columns(2, gap="medium")
-    with left.container(border=True):
+    with left.container(border=True, height="stretch"):
         st.markdown(f"**{metric.noun} against ratio** · {selected}")
         st.plotly_chart(accuracy_curves(table, widths, selected, cuts.get(selected), metric.noun, dark=dark), key="sense.accuracy", config=PLAIN,
                         on_select=lambda: from_chart("sense.accuracy"), selection_mode="points",
                         alt=f"{metric.noun} against pruning ratio, {selected} with its 90 % band, all other groups faint")  # fmt: skip
         st.caption(_about(selected, group, comb))
-    with right.container(border=True):
+    with right.container(border=True, height="stretch"):
         st.markdown(f"**Latency against ratio** · {selected}")
         st.plotly_chart(latency_curves(table, widths, selected, cuts.get(selected), dark=dark), key="sense.latency", config=PLAIN,
                         on_select=lambda: from_chart("sense.latency"), selection_mode="points",
@@ -121,9 +121,9 @@ def ranking(table: SensitivityTable, rows: list[sense.Reach], selected: str, sho
                 "reach": row.ratio,
                 "keeps": f"{row.kept} of {row.width}",
                 "drop": -100 * row.drop,
-                "sure": "yes" if row.sure else "not sure",
-                "ms": row.saved_ms,
-                "macs": row.saved_macs,
+                "sure": "yes" if row.sure else "not yet",
+                "ms": None if row.saved_ms is None else 100 * row.saved_ms,
+                "macs": None if row.saved_macs is None else 100 * row.saved_macs,
                 "curve": [100 * point.value for point in table.groups[row.group].points],
                 "ended": table.groups[row.group].stopped,
             }
@@ -144,8 +144,8 @@ def ranking(table: SensitivityTable, rows: list[sense.Reach], selected: str, sho
             "drop": st.column_config.NumberColumn(f"{short}, points", format="%+.2f", help="Change at that cut."),
             "sure": st.column_config.TextColumn("Certain", help="Whether the loss stays within the limit at the far end of its 90 % interval too. "
                                                 "More images make it certain."),
-            "ms": st.column_config.NumberColumn("Time saved", format="percent", help="Of the whole network's latency, measured at that cut."),
-            "macs": st.column_config.NumberColumn("MACs saved", format="percent", help=chrome.TERMS["macs"]),
+            "ms": st.column_config.NumberColumn("Time saved", format="%.1f %%", help="Of the whole network's latency, measured at that cut."),
+            "macs": st.column_config.NumberColumn("MACs saved", format="%.1f %%", help=chrome.TERMS["macs"]),
             "curve": st.column_config.LineChartColumn("Curve", y_min=0, y_max=100, help="The metric from dense to the deepest cut measured."),
             "ended": st.column_config.TextColumn("Ended because"),
         },

@@ -37,7 +37,7 @@ def _step(number: int, step: Step, dark: bool) -> None:
     st.caption(f"{number} · {plain(step.title)}")
     st.header(plain(step.headline), anchor=False)
     if step.numbers:
-        with st.grid(min(4, max(2, len(step.numbers))), gap="small", min_column_width=180):
+        with st.grid(min(5, max(2, len(step.numbers))), gap="small", min_column_width=165):
             for each in step.numbers:
                 _number(each)
     for line in step.text:
