@@ -10,6 +10,7 @@ terms.py         from timed calls to the terms of an operator's time
 timings.py       operators timed before on this machine
 macs.py          multiply-accumulates, from the comb's arithmetic or counted in a run
 machine.py       what this machine is called, and the device that was asked for
+abilities.py     what it can do for a training, without torch
 """
 
 from __future__ import annotations

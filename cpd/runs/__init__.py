@@ -6,6 +6,9 @@ A run is a folder (specification, lock, log, checkpoints, artefacts) and a row o
     files.py       files that are either whole or not there; disk errors in words
     project.py     a model, its data and device under one name
     spec.py        what a run does
+    likeness.py    what a run like another would do
+    sound.py       whether a training can be at all, asked before it is queued
+    command_line.py  the line that does a run again
     store.py       all of the store: a Store is States and a Journal over one Connection
     connection.py  one SQLite file that many processes share
     states.py      the life of a run
