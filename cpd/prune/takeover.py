@@ -1,14 +1,16 @@
 """What a cut removes, the rest takes over: layers that read removed channels are given new weights for those that stay.
 
 A removed channel is often much like a mixture of others. With x_K the channels that a convolution or linear layer goes on
-reading and x_R those it loses, on some images and at all positions,
+reading and x_R those it loses, on some images and at all positions, C their covariance and m their mean,
 
-    A = E[x_R x_K^T] (E[x_K x_K^T] + r I)^-1        least squares: x_R is nearest to A x_K
-    W_K <- W_K + W_R A                              so the layer's output changes least
+    A = C_RK (C_KK + r I)^-1                least squares: x_R is nearest to m_R + A (x_K - m_K)
+    W_K <- W_K + W_R A                      so the layer's output changes least
+    b   <- b + W_R (m_R - A m_K)
 
-This is the reconstruction of He et al. 2017 (arXiv:1707.06168, section 3.1), done in closed form by channels: a kernel's
-positions share A, which then needs channels x channels second moments instead of patches x patches. The ridge r keeps
-A small where images are few: r is (1/1000 + channels / positions) of the mean second moment.
+Without a bias the batch norm behind it, if there is one, has its running mean lowered by as much instead; without either C
+is the second moment and nothing is added. This is the reconstruction of He et al. 2017 (arXiv:1707.06168, section 3.1),
+done in closed form by channels: a kernel's positions share A, which then needs channels x channels moments instead of
+patches x patches. The ridge r keeps A small where images are few: (1/1000 + channels / positions) of C's mean diagonal.
 """
 
 from __future__ import annotations
@@ -30,16 +32,27 @@ from cpd.prune.index import Positions
 _CHANNEL = {"conv1d": 1, "conv2d": 1, "conv3d": 1, "linear": -1}
 _WIDEST = 2048  # channels: a linear layer may read a flattened image, whose products would fill the memory
 _RIDGE = 1e-3
-_TRAINING, _MOMENTUM = 5, 6  # arguments of aten.batch_norm
+_MEAN, _TRAINING, _MOMENTUM = 3, 5, 6  # arguments of aten.batch_norm
 
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """What of a weight's inputs stays and goes, and A above, (gone, kept), float64 on the CPU."""
+    """What takes over from the inputs that a weight loses, float64 on the CPU.
+
+    Attributes:
+        kept, gone: positions along the weight's second axis.
+        weights: (gone, kept), A above.
+        offset: (gone,) m_R - A m_K, zeros where nothing can hold it.
+        holder: the bias that it is added to, or the running mean that it is taken from; "" for neither.
+        sign: 1 for a bias, -1 for a running mean.
+    """
 
     kept: Tensor
     gone: Tensor
     weights: Tensor
+    offset: Tensor
+    holder: str = ""
+    sign: float = 1.0
 
 
 def mixtures(network: GraphModule, positions: Positions, batches: Iterable[Tensor]) -> dict[str, Mixture]:
@@ -60,22 +73,27 @@ def mixtures(network: GraphModule, positions: Positions, batches: Iterable[Tenso
     with torch.no_grad(), evaluating(network):
         for images in batches:
             seen.run(images)
+    holders = _holders(readers)
     return {
-        name: _mixture(moments, seen.count[name], torch.as_tensor(positions[name][1]))
-        for name, moments in seen.total.items()
+        name: _mixture(seen, name, torch.as_tensor(positions[name][1]), *holders.get(name, ("", 1.0)))
+        for name in seen.products
     }
 
 
 def take_over(module: nn.Module, found: Mapping[str, Mixture]) -> None:
     """Give the inputs that stay the weights that make up for the others; the weights of those are left for surgery."""
-    parameters = dict(module.named_parameters(remove_duplicate=False))
+    tensors = dict(module.named_parameters(remove_duplicate=False)) | dict(module.named_buffers(remove_duplicate=False))
     with torch.no_grad():
         for name, mixture in found.items():
-            weight = parameters[name]
+            weight = tensors[name]
             wide = weight.detach().double().cpu()
-            kept, gone = mixture.kept, mixture.gone
-            wide[:, kept] += torch.einsum("og...,gk->ok...", wide[:, gone], mixture.weights)
+            lost = wide[:, mixture.gone]
+            wide[:, mixture.kept] += torch.einsum("og...,gk->ok...", lost, mixture.weights)
             weight.copy_(wide)
+            if mixture.holder:
+                moved = lost.flatten(2).sum(2) @ mixture.offset if lost.dim() > 2 else lost @ mixture.offset
+                held = tensors[mixture.holder]
+                held.copy_(held.double().cpu() + mixture.sign * moved)
 
 
 def _readers(network: GraphModule) -> dict[Node, str]:
@@ -95,18 +113,35 @@ def _readers(network: GraphModule) -> dict[Node, str]:
     return {node: name for node, name in found.items() if name not in spoilt}
 
 
+def _holders(readers: Mapping[Node, str]) -> dict[str, tuple[str, float]]:
+    """By weight what can hold a constant for it and nothing else, and its sign."""
+    found: dict[str, tuple[str, float]] = {}
+    for node, name in readers.items():
+        bias, users = Call(node, operator_name(node)).get("bias"), list(node.users)
+        if list(readers.values()).count(name) > 1:
+            continue
+        if isinstance(bias, Node) and bias.op == "get_attr" and len(bias.users) == 1:
+            found[name] = (str(bias.target), 1.0)
+        elif bias is None and len(users) == 1 and is_live_norm(users[0]) and users[0].args[0] is node:
+            mean = users[0].args[_MEAN]
+            if isinstance(mean, Node) and len(mean.users) == 1:
+                found[name] = (str(mean.target), -1.0)
+    return found
+
+
 def _loses(network: GraphModule, name: str, positions: Positions) -> bool:
     axes = positions.get(name, ())
     return len(axes) > 1 and axes[1] is not None and network.get_parameter(name).shape[1] <= _WIDEST
 
 
 class _Moments(Interpreter):
-    """Sums of products of the channels that weights read, over images and positions."""
+    """Sums of the channels that weights read and of their products, over images and positions."""
 
     def __init__(self, network: GraphModule, readers: Mapping[Node, str]) -> None:
         super().__init__(network)
         self.readers = readers
-        self.total: dict[str, Tensor] = {}
+        self.products: dict[str, Tensor] = {}
+        self.sums: dict[str, Tensor] = {}
         self.count: dict[str, int] = {}
 
     def run_node(self, n: Node) -> Any:
@@ -114,8 +149,8 @@ class _Moments(Interpreter):
             name, call = self.readers[n], Call(n, operator_name(n))
             x: Tensor = self.env[call["input"]]
             rows = x.detach().movedim(_CHANNEL[call.name], 0).flatten(1).float()  # (channels, images and positions)
-            products = (rows @ rows.T).cpu().double()
-            self.total[name] = self.total[name] + products if name in self.total else products
+            self.products[name] = self.products.get(name, 0.0) + (rows @ rows.T).cpu().double()
+            self.sums[name] = self.sums.get(name, 0.0) + rows.sum(1).cpu().double()
             self.count[name] = self.count.get(name, 0) + rows.shape[1]
         if is_live_norm(n):
             arguments = list(self.fetch_args_kwargs_from_env(n)[0])
@@ -124,12 +159,17 @@ class _Moments(Interpreter):
         return super().run_node(n)
 
 
-def _mixture(total: Tensor, count: int, kept: Tensor) -> Mixture:
-    moments = total / count
+def _mixture(seen: _Moments, name: str, kept: Tensor, holder: str, sign: float) -> Mixture:
+    count = seen.count[name]
+    moments, mean = seen.products[name] / count, seen.sums[name] / count
+    if holder:
+        moments = moments - mean[:, None] * mean
     stays = torch.zeros(len(moments), dtype=torch.bool)
     stays[kept] = True
     gone = torch.nonzero(~stays)[:, 0]
     among = moments[kept][:, kept]
     ridge = (_RIDGE + len(kept) / count) * among.diagonal().mean() + 1e-12
     among = among + ridge * torch.eye(len(kept), dtype=among.dtype)
-    return Mixture(kept, gone, torch.linalg.solve(among, moments[kept][:, gone]).T)
+    weights = torch.linalg.solve(among, moments[kept][:, gone]).T
+    offset = mean[gone] - weights @ mean[kept] if holder else torch.zeros(len(gone), dtype=torch.float64)
+    return Mixture(kept, gone, weights, offset, holder, sign)

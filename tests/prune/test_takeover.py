@@ -60,11 +60,11 @@ def test_what_others_say_as_well_is_not_lost() -> None:
     assert (plain - dense).abs().max() > 0.3 * dense.abs().max()
 
 
-@pytest.mark.parametrize("batches", [1, 3])
-def test_a_linear_layer_gets_what_least_squares_gives(batches: int) -> None:
-    """numpy's solution of the same problem, with the ridge as rows of its own."""
+@pytest.mark.parametrize(("batches", "bias"), [(1, True), (3, True), (2, False)])
+def test_a_linear_layer_gets_what_least_squares_gives(batches: int, bias: bool) -> None:
+    """numpy's solution of the same problem, with the ridge as rows of its own; a bias takes the means out of it."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(7, 9), nn.GELU(), nn.Linear(9, 4))
+    model = nn.Sequential(nn.Linear(7, 9), nn.GELU(), nn.Linear(9, 4, bias=bias))
     images = torch.randn(240, 7)
     comb = cpd.comb(model.eval(), (images[:2],))
     keep, gone = [0, 1, 3, 4, 7, 8], [2, 5, 6]
@@ -73,15 +73,46 @@ def test_a_linear_layer_gets_what_least_squares_gives(batches: int) -> None:
     )
     assert set(found) == {"2.weight"}
     hidden = model[1](model[0](images)).detach().double().numpy()
+    mean = hidden.mean(0) if bias else np.zeros(9)
+    hidden = hidden - mean
     ridge = (1e-3 + 6 / 240) * (hidden[:, keep] ** 2).mean()
     rows = np.concatenate([hidden[:, keep], np.sqrt(ridge * 240) * np.eye(6)])
     want = np.linalg.lstsq(rows, np.concatenate([hidden[:, gone], np.zeros((6, 3))]), rcond=None)[0].T
     assert np.allclose(found["2.weight"].weights.numpy(), want, atol=1e-4)
-    before = model[2].weight.detach().clone()
+    before, constant = model[2].weight.detach().clone(), model[2].bias
+    constant = None if constant is None else constant.detach().clone()
     take_over(model, found)
     after = before.clone()
     after[:, keep] += before[:, gone] @ torch.from_numpy(want).float()
     assert torch.allclose(model[2].weight, after, atol=1e-5)
+    if constant is not None:
+        more = before[:, gone] @ torch.from_numpy(mean[gone] - want @ mean[keep]).float()
+        assert torch.allclose(model[2].bias, constant + more, atol=1e-5)
+
+
+def test_without_a_bias_batch_norm_expects_the_mean_that_is_left() -> None:
+    """Right after the cut, in evaluation, its statistics are those of what it is given."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(3, 12, 3),
+        nn.Sigmoid(),
+        nn.Conv2d(12, 5, 3, bias=False),
+        nn.BatchNorm2d(5, momentum=1.0),
+        nn.Flatten(2),
+    )
+    images = torch.randn(64, 3, 10, 10)
+    model.train()(images)
+    comb = cpd.comb(model.eval(), (images[:2],))
+    plan = uniform_plan(comb.record, 0.5)
+    found = mixtures(whole(model, comb), kept_positions(comb.record, plan.keep), [images])
+    assert found["2.weight"].holder == "3.running_mean"
+    taken = cut(model, comb, plan, [images]).train()
+    expected, dense = dict(taken.named_buffers())["3.running_mean"].clone(), model[3].running_mean
+    taken(images)  # a momentum of 1: the statistics are now this batch's
+    off = (dict(taken.named_buffers())["3.running_mean"] - expected).abs().max()
+    # Not to the last digit: a kernel's positions see the image without one border or another.
+    assert off < 2e-3
+    assert off < 0.05 * (expected - dense).abs().max()
 
 
 def test_nothing_else_of_the_network_changes() -> None:
@@ -110,7 +141,7 @@ def test_nothing_else_of_the_network_changes() -> None:
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     take_over(network, found)
     changed = {name for name, tensor in network.state_dict().items() if not torch.equal(tensor, before[name])}
-    assert changed == {"mix.weight"}
+    assert changed == {"mix.weight", "mix.bias"}
     gone = found["mix.weight"].gone
     assert torch.equal(network.get_parameter("mix.weight")[:, gone], before["mix.weight"][:, gone])
 
