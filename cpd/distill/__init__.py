@@ -1,6 +1,7 @@
 """Distill: train a dense model, or prune one while it is distilled from itself.
 
 settings.py    how to train, as names and numbers (no torch)
+together.py    what of them goes together, and with which device (no torch)
 recorder.py    what the loop tells the world, and what it asks
 schedule.py    when to cut, and what (no torch)
 reference.py   the released code's schedule, as a baseline (no torch)
@@ -12,8 +13,10 @@ losses/        one a file, by name
 features.py    the activations that the feature loss compares
 teacher.py     a teacher of another architecture
 cache.py       its answers to images that never change
+feed.py        what the run is shown, step by step
 engine.py      device, precision, processes
 watch.py       accuracy, latency and size during a run
+evaluations.py what is found out on the held-out images, and told
 heard.py       what the student answers meanwhile
 meter.py       means of losses between two log lines
 state.py       everything a resumed run needs

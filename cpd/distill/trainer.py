@@ -7,17 +7,18 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from cpd.distill.cache import Cache
 from cpd.distill.compiled import check_compiler
 from cpd.distill.engine import Engine, laid_out
+from cpd.distill.evaluations import Evaluations
 from cpd.distill.features import Taps
+from cpd.distill.feed import Feed
 from cpd.distill.lesson import Lesson, loss_terms
 from cpd.distill.losses import LOSSES
 from cpd.distill.meter import Meter
@@ -41,13 +42,12 @@ from cpd.distill.together import check_losses
 from cpd.distill.watch import Watch
 from cpd.errors import Diverged, PlanError, RunError
 from cpd.prune.plan import Plan
-from cpd.tasks.task import Batch, Numbered, Task
+from cpd.tasks.task import Task
 
 if TYPE_CHECKING:
     from cpd.comb.comb import Comb
 
 _LOGS = 400  # rows of training metrics in a run
-_ANSWERS = 400  # evaluations whose answers are kept
 _FORMAT = 2  # of a checkpoint's state
 
 
@@ -144,6 +144,8 @@ class _Run:
                 raise PlanError("pruning needs the comb of the model; comb it first.")
             self.shrink = Shrink(model, comb, task, settings, self.engine, recorder, plan, target, self.total, inputs)
         self.watch = Watch(task, inputs, self.engine.device, comb.record if comb is not None and self.shrink else None)
+        told = self.watch, task, settings, self.engine, recorder
+        self.found = Evaluations(*told, self.total, self._dense if self.shrink else None)
         teaches = teacher if teacher is not None else model if self.shrink else None
         self.teacher = None
         self.own_teacher = teaches is model
@@ -162,13 +164,13 @@ class _Run:
         if settings.compile:
             check_compiler(self.engine.device)
         self.lesson = Lesson(task, settings, self.engine, self.teacher, self.taps, self.total)
+        self.feed = Feed(task, settings, self.engine, self.lesson)
         goal: dict[str, Any] = {"target": dict(target or {}), "plan": plan.to_json() if plan else "", "begin": begin}
         if teacher is not None:
             goal["teacher"] = digest(teacher)
         self.identity = hashlib.sha256(json.dumps([settings.to_dict(), goal], sort_keys=True).encode()).hexdigest()
         self.step = 0
         self.pending = False  # a checkpoint from just before the cut of its step
-        self.best, self.best_step, self.last, self.teacher_metric = -1.0, 0, float("nan"), float("nan")
         self.seconds = 0.0
         self.meter = Meter()
 
@@ -177,8 +179,9 @@ class _Run:
         self._begin(state)
         self._saved_at = start = time.perf_counter()
         before = self.seconds
-        finished = self._prepare_cache()
-        batches = self._batches()
+        finished = self.feed.keep_answers(self.total - self.begin, self.recorder.should_stop)
+        self.meter.restart_clock()
+        batches = self.feed.batches(self.step)
         if self.pending:
             self._cut()
             self._evaluate()
@@ -200,9 +203,10 @@ class _Run:
                 self._save()
         self.seconds = before + time.perf_counter() - start
         self._save()
+        found = self.found
         if finished:
             self.recorder.event(
-                self.step, "finish", self._verdict(), last=self.last, best=self.best, best_step=self.best_step
+                self.step, "finish", found.verdict(), last=found.last, best=found.best, best_step=found.best_step
             )
         else:
             self.recorder.event(
@@ -215,10 +219,10 @@ class _Run:
             finished=finished,
             step=self.step,
             total=self.total,
-            last=self.last,
-            best=self.best,
-            best_step=self.best_step,
-            teacher=self.teacher_metric if self.teacher is not None else None,
+            last=found.last,
+            best=found.best,
+            best_step=found.best_step,
+            teacher=found.teacher if self.teacher is not None else None,
             seconds=self.seconds,
         )
 
@@ -244,12 +248,7 @@ class _Run:
             self._restore(state)
             return
         self._adopt()
-        values = self.watch.size(self.student.keep) | self._latency()
-        if self.teacher is not None:
-            self.teacher_metric = self.watch.metric(self.teacher)
-            if self.own_teacher:
-                self.watch.refer()
-            values |= {f"teacher/{self.task.metric_name}": self.teacher_metric}
+        values = self.found.first(self.student, self.teacher, self.own_teacher)
         if self.shrink:
             assert self.teacher is not None
             self.shrink.teach(self.teacher)
@@ -267,37 +266,6 @@ class _Run:
         if self.shrink:
             self.shrink.follow(self.student, self.step)
 
-    def _prepare_cache(self) -> bool:
-        """Keep the teacher's answers where that pays; False where the run is told to stop meanwhile.
-
-        Whether it pays is a question of the settings alone, so that a resumed run does as the uninterrupted one.
-        """
-        s, limit = self.settings, int(self.settings.cache_mb * 1e6)
-        again = self.total - self.begin >= 2 * self.per_epoch
-        asked = self.lesson.asks_teacher and self.taps is None
-        if s.augment or not again or not limit or not asked or not isinstance(self.task, Numbered):
-            return True
-        assert self.teacher is not None
-        cache = Cache(self.task, self.task.train_images, limit)
-        finished = cache.fill(self.teacher, self.engine, s.batch_size, self.recorder.should_stop)
-        self.lesson.cache = cache if cache.table is not None else None
-        self.meter.restart_clock()
-        return finished
-
-    def _batches(self) -> Iterator[tuple[Batch, Tensor | None]]:
-        """Parts of batches, for ever, from the step the run is at; a function of the seed and the step alone. With a
-        cache, the numbers of the images, too."""
-        s = self.settings
-        while True:
-            epoch, start = divmod(self.step, self.per_epoch)
-            rank, world = self.engine.rank, self.engine.world
-            batches = self.task.train_batches(s.batch_size, s.seed, epoch, start, s.augment, rank, world)
-            if self.lesson.cache is None:
-                yield from ((batch, None) for batch in batches)
-            else:
-                numbers = self.lesson.cache.task.train_numbers(s.batch_size, s.seed, epoch, start, rank, world)
-                yield from zip(batches, numbers, strict=True)
-
     # -- a chance to cut
 
     def _chance(self) -> None:
@@ -310,7 +278,7 @@ class _Run:
             timed = self.shrink.time(self.student, self.step)
             if timed or self.shrink.is_place(self.step):
                 share = self.watch.size(self.student.keep)
-                metric = self.last if math.isfinite(self.last) else None  # not evaluated yet
+                metric = self.found.last if math.isfinite(self.found.last) else None  # not evaluated yet
                 note = {"macs": share["cost/macs"], "params": share["cost/params"], "metric": metric}
                 self.pending = True
                 self._save({**note, "name": self.task.metric_name} if self.shrink.is_place(self.step) else None)
@@ -333,27 +301,9 @@ class _Run:
         self.recorder.progress(self.step, self.total)
 
     def _evaluate(self) -> None:
-        last = self.step == self.total
-        if self.step % self.settings.evaluation_interval(self.total) and not last:
-            return
-        name = self.task.metric_name
-        self.last = self.watch.metric(self.student.handed_over)
-        if self.last > self.best and (not self.shrink or self.step >= self.shrink.chances[self.shrink.planned - 1]):
-            self.best, self.best_step = self.last, self.step
-        values = {f"val/{name}": self.last} | self.watch.size(self.student.keep)
-        values |= self._latency(always=last)
-        if self.teacher is not None:
-            values |= {f"teacher/{name}": self.teacher_metric}
-        text = f"{name} {self.last:.2%} on {self.task.val_images} held-out images"
-        self.recorder.event(self.step, "eval", text, metric=self.last, name=name, **self._answers(last))
-        self.recorder.log(self.step, values)
-        self.meter.restart_clock()
-
-    def _answers(self, last: bool) -> Mapping[str, Any]:
-        """What the student answers, for the event of an evaluation: at the last one, and at so many on the way at the most."""
-        every = self.settings.evaluation_interval(self.total)
-        apart = math.ceil(math.ceil(self.total / every) / _ANSWERS)
-        return self.watch.answers(self._dense) if self.shrink and (last or self.step // every % apart == 0) else {}
+        final = self.shrink is None or self.step >= self.shrink.chances[self.shrink.planned - 1]
+        if self.found.evaluate(self.student, self.step, final):
+            self.meter.restart_clock()
 
     def _dense(self) -> nn.Module:
         """The dense network on the run's device."""
@@ -362,17 +312,6 @@ class _Run:
         found = copy.deepcopy(self.model).eval().to(self.engine.device)
         self.engine.lay_out(found)
         return found
-
-    def _latency(self, always: bool = False) -> dict[str, float]:
-        """Nothing is decided by it, so one process measures it while the others wait."""
-        if self.engine.rank:
-            return {}
-        return self.watch.latency(self.student.handed_over, self.student.keep, always)
-
-    def _verdict(self) -> str:
-        name = self.task.metric_name
-        text = f"{name} {self.last:.2%} at the end, best {self.best:.2%} at step {self.best_step}"
-        return text + (f", teacher {self.teacher_metric:.2%}" if self.teacher is not None else "")
 
     # -- checkpoints
 
@@ -398,10 +337,7 @@ class _Run:
             "engine": self.engine.state(),
             "shrink": self.shrink.state() if self.shrink else None,
             "meter": self.meter.state(),
-            "best": self.best,
-            "best_step": self.best_step,
-            "last": self.last,
-            "teacher": self.teacher_metric,
+            **self.found.state(),
             "seconds": self.seconds,
         }
         self.recorder.save(state, self.step, note)
@@ -411,7 +347,7 @@ class _Run:
         self.step = int(state["step"])
         fill_student(self.student, state["student"])
         self.engine.load(state.get("engine", {}))
-        self.teacher_metric = state["teacher"]
+        self.found.load_teacher(state)
         if self.step == self.begin > 0 and state["of"] != self.identity:
             self._take_over()
         else:
@@ -446,5 +382,5 @@ class _Run:
         if self.shrink:
             self.shrink.load(state["shrink"], self.student, self.step, self.pending)
         self.meter.load(state["meter"], self.engine.device)
-        self.best, self.best_step, self.last = state["best"], int(state["best_step"]), state["last"]
+        self.found.load(state)
         self.seconds = state["seconds"]

@@ -10,10 +10,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from cpd.distill.recorder import Silent
 from cpd.errors import CpdError
 from cpd.runs import jobs
 from cpd.runs.checkpoint import newest
@@ -25,7 +25,7 @@ from cpd.runs.spec import RunSpec
 _LOOK_S = 0.5
 
 
-class Follower(RunContext):
+class Follower(Silent, RunContext):
     """A run, seen from a process that only computes."""
 
     leads = False
@@ -35,21 +35,9 @@ class Follower(RunContext):
         self.told_to_stop = False
         self._stop = False
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        return
-
-    def event(self, step: int, kind: str, text: str, **data: Any) -> None:
-        return
-
-    def progress(self, step: int, total: int) -> None:
-        return
-
     def should_stop(self) -> bool:
         self.told_to_stop = self.told_to_stop or self._stop
         return self.told_to_stop
-
-    def save(self, state: Any, step: int, note: Mapping[str, Any] | None = None) -> None:
-        return
 
     def roll_back(self) -> int | None:
         return None

@@ -94,7 +94,7 @@ def test_it_is_the_dense_model_that_is_compared_with_whoever_teaches(subject: Su
 def test_what_is_kept_is_bounded(subject: Subject, memory: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(map_history, "MOST_PIXELS", 4 * 32 * 32)
     monkeypatch.setattr(map_history, "MOST_CONFUSED", 3)
-    monkeypatch.setattr("cpd.distill.trainer._ANSWERS", 2)
+    monkeypatch.setattr("cpd.distill.evaluations._ANSWERS", 2)
     told = memory()
     result = run(subject, told)
     assert [step for step, data in told.of("eval") if APART in data] == [8, 12]
