@@ -62,7 +62,7 @@ def _distillation(default: TrainSettings, key: str) -> tuple[dict[str, Any], int
             epochs = st.number_input("Epochs", 0.0, 10000.0, float(default.epochs), 1.0, key=f"{key}.epochs", format="%g", **keep,
                                      help="Passes over the training images; steps in all, below, take their place where they are given.")  # fmt: skip
             batch = st.number_input("Batch size", 1, 4096, default.batch_size, key=f"{key}.batch", **keep, help="Images per optimizer step, over all processes.")
-            rate = st.number_input("Learning rate", 0.0, 10.0, default.lr, 1e-4, key=f"{key}.lr", format="%g", **keep, help="At its peak; it rises first and then falls along a cosine.")
+            rate = st.number_input("Learning rate", 0.0, 10.0, default.lr, 1e-4, key=f"{key}.lr", format="%g", **keep, help="At its peak; it rises first and then falls, along a cosine unless another scheduler is chosen.")
             seed = st.number_input("Seed", 0, 2**31 - 1, default.seed, key=f"{key}.seed", **keep, help="Of every random choice in the run.")
         with b:
             shown = round(100 * default.cut_share)
