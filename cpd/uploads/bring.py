@@ -71,7 +71,8 @@ def _check_fit(name: str, taken: Weights, model: str, settings: Mapping[str, Any
         given = {key: _whole(shape, target.get(key, ())) for key, shape in given.items()}
     wrong = misfit(name, model, given, target)
     if wrong:
-        raise ModelError(one_line(name, wrong.removeprefix(f"{name} "), 600))
+        said = wrong.removeprefix(f"{name} ").replace(": --set ", ": set ")  # in a form, not on a command line
+        raise ModelError(one_line(name, said, 600))
 
 
 def _whole(shape: tuple[int, ...], whole: tuple[int, ...]) -> tuple[int, ...]:

@@ -46,7 +46,7 @@ def test_a_timm_models_own_weights_fit_and_others_are_named(project, monkeypatch
     monkeypatch.setattr("subprocess.run", None)  # from here on what is remembered does
     with pytest.raises(ModelError, match=r"^mine.safetensors: does not fit timm:resnet10t: 1 of \d+ keys missing \(fc.bias\), 1 unexpected \(zzz\), 1 of another shape \(fc.weight is 9x512 in the file, 7x512 in the model\)"):  # fmt: skip
         given({n: v for n, v in own.items() if n != "fc.bias"} | {"zzz": own["fc.bias"], "fc.weight": np.zeros((9, 512), np.float32)}, spec, SETTINGS, project)  # fmt: skip
-    with pytest.raises(ModelError, match=r"2 of another shape .* If that is the classifier: --set num_classes=9\."):
+    with pytest.raises(ModelError, match=r"2 of another shape .* If that is the classifier: set num_classes=9\."):
         given(own | {"fc.bias": np.zeros(9, np.float32), "fc.weight": np.zeros((9, 512), np.float32)}, spec, SETTINGS, project)  # fmt: skip
     uncounted = {name: value for name, value in own.items() if not name.endswith("num_batches_tracked")}
     assert given(uncounted, spec, SETTINGS, project)  # a counter that old checkpoints lack
