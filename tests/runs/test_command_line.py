@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from cpd import access
+from cpd.access import Person, Role
 from cpd.cli import main, training
 from cpd.distill.settings import TrainSettings
 from cpd.distill.weights import Weight
@@ -26,7 +28,7 @@ MOVES = {
 EVERY = TrainSettings(
     epochs=3.5, steps=7, batch_size=48, accumulate=3, lr=1e-5, weight_decay=0.1, warmup=0.2, least_lr=0.3, clip=1.5, optimizer="sgd", scheduler="linear",
     average=0.9, augment=False, mixup=0.2, smoothing=0.1, losses=MOVES, temperature=2.5, cache_mb=8.0, schedule="few-step", interval=4, cut_share=0.25,
-    chunks=5, criterion="l2", score_batches=3, multiple=4, minimum=2, max_ratio=0.75, corridor=0.02, corridor_images=64, evaluate_every=9, checkpoint_s=11.0,
+    chunks=5, criterion="l2", score_batches=3, multiple=4, minimum=2, max_ratio=0.75, corridor=0.02, take_over=False, corridor_images=64, evaluate_every=9, checkpoint_s=11.0,
     precision="bf16", processes=2, channels_last=True, seed=5,
 )  # fmt: skip
 SPEC = RunSpec("distill", model="timm:resnet18", data="digits", seed=5, settings={"num_classes": 10, "channels": [8, 16]}, weights="/there/my net.safetensors",
@@ -115,3 +117,24 @@ def test_what_the_machine_can_do_is_what_torch_says():
     assert here.torch == torch.__version__
     assert here.gpus in (None, torch.cuda.device_count())
     assert here.kind == ("cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def test_only_an_owner_names_a_teacher_that_is_a_file_of_this_machine(root, store, monkeypatch):
+    monkeypatch.setattr("cpd.runs.supervisor.ensure", lambda *_: True)
+    free = replace(
+        SPEC, options=SPEC.options | {"processes": 1, "teacher": "timm:resnet34", "losses": {"soft_logits": 1.0}}
+    )
+    named = replace(free, options=free.options | {"teacher": "/nets/big.py:Net"})
+    run = control.submit(root, named)
+    access.ask_by(lambda: Person("ed", Role.EDITOR))
+    try:
+        assert control.submit(root, free)
+        for change in ({"teacher": "/nets/big.py:Net"}, {"teacher_weights": "/etc/secrets"}):
+            with pytest.raises(access.AccessError, match="ed may look on but not name files"):
+                control.submit(root, replace(free, options=free.options | change))
+            with pytest.raises(access.AccessError):
+                control.clone(root, control.submit(root, free), change)
+        again = control.clone(root, run, {"lr": 0.5})  # as the owner has left it
+    finally:
+        access.ask_by(None)
+    assert store.run(again).spec.options["teacher"] == "/nets/big.py:Net"
