@@ -104,8 +104,6 @@ def opened(project: Project) -> None:
             st.caption("This goes on in the background; you may leave the page or close the tab.")
     if baseline is not None:
         baseline_card(baseline)
-    elif busy:
-        st.skeleton(height=170)
     if not busy:
         missing = [kind for kind, have in (("comb", progress.combed), ("measure", progress.measured)) if not have]
         if missing:

@@ -100,7 +100,7 @@ def tiles(table: SensitivityTable, rows: list[sense.Reach], groups: int, allowed
     fragile = sum(row.ratio == 0 for row in rows)
     look: dict[str, Any] = {"border": True, "height": "stretch", "delta_color": "off", "delta_arrow": "off"}
     with st.grid(5, gap="small", min_column_width=150):
-        st.metric("Groups measured", f"{len(rows)} of {groups}", "done" if table.done else "under way or interrupted", help=chrome.TERMS["group"], **look)
+        st.metric("Groups measured", f"{len(rows)} of {groups}", "done" if table.done else "so far", help=chrome.TERMS["group"], **look)
         st.metric(f"{metric.title}, dense", percent(table.dense, 2), f"{percent(table.dense_low)} to {percent(table.dense_high)}", **look,
                   help=f"{metric.about} With a 90 % interval for images of this kind."
                   + (" Batch-norm statistics were taken anew, as for every cut." if table.calibration else ""))  # fmt: skip

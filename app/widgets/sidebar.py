@@ -57,6 +57,8 @@ def whats_next(project: Project, here: str, runs: Sequence[Run]) -> None:
     progress = progress_of(project, runs)
     ready, ahead = steps.done(progress), steps.following(progress)
     many = sum(ready.values())
+    if ready.get(ahead):  # combed, and the baseline is missing
+        ahead = "start"
     st.caption("All steps done" if many == len(ready) else f"{many} of {len(ready)} steps done" + (" · this is the next" if ahead == here else ""))
     if many < len(ready) and ahead != here:
         st.page_link(chrome.page_path(ahead), label=f"Go on with {steps.TITLES[ahead]}", icon=":material/arrow_circle_right:", query_params=chrome.address(),

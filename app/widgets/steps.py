@@ -47,13 +47,13 @@ def step_strip(progress: Progress | None) -> None:
     with st.container(key="steps"):
         columns = st.columns(len(JOB), gap="small")
     for column, (number, page) in zip(columns, enumerate(JOB, 1), strict=True):
-        with column.container(border=True, height="stretch", gap="xsmall"):
-            if progress is None:
-                st.markdown(f"{ICONS[page]} **{number} {TITLES[page]}**")
-            else:
-                sign = ":green[:material/check_circle:]" if ready[page] else ":primary[:material/arrow_circle_right:]" if page == ahead else ICONS[page]
+        with column.container(border=True, height="stretch", gap="xsmall", vertical_alignment="distribute"):
+            sign = ICONS[page]
+            if progress is not None and (ready[page] or page == ahead):
+                sign = ":green[:material/check_circle:]" if ready[page] else ":primary[:material/arrow_circle_right:]"
+            with st.container(gap="xsmall"):
                 st.markdown(f"{sign} **{number} {TITLES[page]}**")
-            st.caption(PURPOSE[page])
+                st.caption(PURPOSE[page])
             if progress is not None and page != "start":
                 st.page_link(chrome.page_path(page), label="Go on here" if page == ahead else "Open", query_params=chrome.address(),
                              icon=":material/arrow_forward:", icon_position="right")  # fmt: skip
