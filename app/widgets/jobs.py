@@ -21,6 +21,7 @@ DOING = {
     "trial": "Measuring the plan: cut for real, not trained",
     "profile": "Profiling latency: timing every operator at several widths",
     "sense": "Cutting every group alone and measuring what is left",
+    "share": "Helping with a scan",
     "attribute": "Explaining images",
     "distill": "Pruning while distilling",
     "export": "Handing over: writing every form, opening it again, comparing and timing it",

@@ -15,6 +15,8 @@ from cpd.errors import CpdError
 from cpd.importance.registry import CRITERIA
 from cpd.runs.control import resume
 from cpd.runs.project import Project
+from cpd.runs.shared_scan import NODES
+from cpd.runs.sound import is_cluster
 from cpd.runs.store import Run
 from cpd.sensitivity.settings import SenseSettings
 from cpd.sensitivity.table import SensitivityTable
@@ -37,7 +39,8 @@ def start(project: Project) -> None:
         "criterion": st.session_state["sense.criterion"],
         "batch": int(st.session_state["sense.batch"]),
     }
-    ask(engine.submit, project, "sense", options)
+    nodes = int(st.session_state.get("sense.nodes") or 1)
+    ask(engine.submit, project, "sense", options | ({NODES: nodes} if nodes > 1 and is_cluster(state.workspace()) else {}))
 
 
 def ask(action: Any, *values: Any) -> None:
@@ -71,6 +74,9 @@ def chooser(project: Project, comb: state.Combed, first: bool) -> None:
                        help="Batch size at which every cut is timed; 0 leaves time out. Time falls in stairs, and where they are depends on it.")  # fmt: skip
         go.button("Scan" if first else "Scan again", type="primary" if first else "secondary", icon=":material/ssid_chart:", key="sense.go", width="stretch",
                   on_click=start, args=(project,), disabled=not project.data or who.looks_on())  # fmt: skip
+        if is_cluster(state.workspace()):
+            st.number_input("Nodes that share the scan", 1, 64, 1, key="sense.nodes", width=220, **keep,
+                            help="Workers on so many nodes of the cluster, as they come free: each takes the next group that nobody has.")  # fmt: skip
         if not project.data:
             st.caption(":material/info: This project has no data, so there is no accuracy to measure; name data on the Start screen.")
     if ERROR in st.session_state:

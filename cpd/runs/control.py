@@ -19,6 +19,7 @@ from cpd.runs import jobs
 from cpd.runs.checkpoint import Saved, copy_checkpoint, list_checkpoints
 from cpd.runs.likeness import BEGIN, changed, like
 from cpd.runs.project import names_the_machine, open_project
+from cpd.runs.shared_scan import SCAN, helpers
 from cpd.runs.sound import check
 from cpd.runs.spec import TRAINED, RunSpec
 from cpd.runs.store import Run, Store
@@ -40,13 +41,20 @@ def submit(root: Path, spec: RunSpec) -> str:
     spec = spec.anchored(Path.cwd())
     _require_names(spec)
     check(root, spec)
-    return _submit(root, spec)
+    run = _submit(root, spec)
+    for helper in helpers(spec, run):
+        _submit(root, helper)
+    return run
 
 
 def stop(root: Path, run: str) -> Run:
-    """Ask a run to stop at its next step, with a checkpoint. Nothing happens to one that is over."""
+    """Ask a run, and those that help it, to stop at the next step, with a checkpoint. Nothing happens to one that is over."""
     require_change("stop a run")
     with _store(root) as store:
+        row = store.run(run)
+        for other in store.list_runs(row.spec.project, ("share",)):
+            if other.spec.options.get(SCAN) == run and not other.is_over:
+                store.request_stop(other.id)
         store.request_stop(run)
         _ensure(root)  # it sees to runs that do not listen, or whose worker is dead
         return store.run(run)

@@ -14,7 +14,7 @@ from cpd.runs.rows import Run
 # Short work that does not wait behind a training. Everything else is heavy.
 LIGHT = ("comb", "doctor", "score", "attribute")
 # What times the machine, and must have it alone for that.
-TIMED = ("measure", "profile", "trial", "sense", "export")
+TIMED = ("measure", "profile", "trial", "sense", "share", "export")
 MOST_PARALLEL = 64
 
 _LONGEST_BACKOFF_S = 60.0

@@ -13,7 +13,7 @@ from cpd.errors import RunError
 from cpd.runs.workspace import check_id
 
 SCHEMA = 1
-KINDS = ("comb", "doctor", "score", "measure", "train", "distill", "profile", "trial", "attribute", "export", "sense")
+KINDS = ("comb", "doctor", "score", "measure", "train", "distill", "profile", "trial", "attribute", "export", "sense", "share")
 TRAINED = ("train", "distill")  # of these, those whose options are training settings
 
 _KIND = re.compile(r"[a-z][a-z0-9_]{0,31}")  # a module name, nothing that could lead out of a package

@@ -33,6 +33,7 @@ from cpd.sensitivity.sample import EVALUATED, calibration, held_out
 from cpd.sensitivity.settings import SenseSettings
 from cpd.sensitivity.table import GroupSensitivity, Point, SensitivityTable
 from cpd.sensitivity.timing import Ratio, Stopwatch
+from cpd.sensitivity.turns import Alone, Found
 from cpd.tasks.task import Task
 
 Report = Callable[[SensitivityTable, int, int], None]  # (table so far, widths done, widths in all)
@@ -52,6 +53,7 @@ def scan(
     report: Report = lambda table, done, total: None,
     prepare: Progress = lambda done, total: None,
     check: Callable[[], None] = lambda: None,
+    share: Alone = Alone(),
 ) -> SensitivityTable:
     """The sensitivity of every prunable group.
 
@@ -63,12 +65,13 @@ def scan(
         report: told after every width and every timing; may raise to end the scan.
         prepare: told while the dense network is evaluated; may raise as well.
         check: called between batches; may raise as well.
+        share: says which groups other workers of the same scan have measured, or are at.
     Raises:
         PlanError: a group that does not exist or is locked.
         DataError: the model does not fit the data, or the metric cannot be scanned.
     """
     found = _Scan(model, inputs, comb, task, scores, settings, device or torch.device("cpu"), seed)
-    return found.run(table, report, prepare, check)
+    return found.run(table, report, prepare, check, share)
 
 
 class _Scan:
@@ -101,7 +104,12 @@ class _Scan:
         self.ratios_by_key: dict[tuple[str, ...], Ratio] = {}
 
     def run(
-        self, table: SensitivityTable | None, report: Report, prepare: Progress, check: Callable[[], None]
+        self,
+        table: SensitivityTable | None,
+        report: Report,
+        prepare: Progress,
+        check: Callable[[], None],
+        share: Alone,
     ) -> SensitivityTable:
         self.start = time.perf_counter() - (table.seconds if table else 0.0)
         self.report, self.check = report, check
@@ -115,9 +123,13 @@ class _Scan:
         )
         self.table = table or self._empty(sum(len(each) for each in images))
         self._tell()
-        for name in sorted(self.rungs, key=self._position):
-            self._scan_group(name)
-        self.table = replace(self.table, done=True)
+        for name, found in share.turns(sorted(self.rungs, key=self._position), check):
+            if found is None:
+                self._scan_group(name)
+                share.keep(name, Found(self.table.groups[name], self.table.dense_latency_ms))
+            else:
+                self._take(name, found)
+        self.table = replace(self.table, done=self.table.groups.keys() >= self.rungs.keys())
         self._tell()
         return self.table
 
@@ -150,6 +162,19 @@ class _Scan:
         if self.settings.batch and any(point.latency_ms is None for point in points[1:]):
             points = self._timed(points, rungs, networks)
         self._keep(name, points, stopped)
+
+    def _take(self, name: str, found: Found) -> None:
+        """What another worker has measured; times as shares of its own dense network's."""
+        if self.table.dense_latency_ms is None:
+            self.table = replace(self.table, dense_latency_ms=found.dense_latency_ms)
+        here, there = self.table.dense_latency_ms, found.dense_latency_ms
+        scale = here / there if here and there else 1.0
+        times = ("latency_ms", "latency_low", "latency_high")
+        points = [
+            replace(point, **{key: ms * scale for key in times if (ms := getattr(point, key)) is not None})
+            for point in found.group.points
+        ]
+        self._keep(name, points, found.group.stopped)
 
     def _timed(self, points: list[Point], rungs: Sequence[Rung], networks: dict[int, GraphModule]) -> list[Point]:
         """The points with their latency; networks that were cut before an interruption are cut again."""

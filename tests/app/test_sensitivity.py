@@ -165,6 +165,21 @@ def test_nothing_measured_yet_starts_a_scan_with_what_the_form_says(open_page, p
     assert not [button for button in at.button if button.key == "sense.go"]
 
 
+@pytest.mark.usefixtures("no_workers")
+def test_on_a_cluster_several_nodes_can_share_a_scan(open_page, project, home) -> None:
+    made = project(RECORD)
+    assert "sense.nodes" not in {field.key for field in open_page("sensitivity", project=made.id).number_input}
+    (home / "cluster.json").write_text('{"ray": "127.0.0.1:1"}')
+    at = open_page("sensitivity", project=made.id)
+    at.number_input(key="sense.nodes").set_value(3).run()
+    at.button(key="sense.go").click().run()
+    assert not at.exception
+    book = Store(database(home))
+    (scan,) = book.list_runs(made.id, ("sense",))
+    assert [run.spec.options["scan"] for run in book.list_runs(made.id, ("share",))] == [scan.id] * 2
+    assert len([button for button in at.button if button.label == "Stop"]) == 1  # of the scan; helpers are not shown
+
+
 def test_without_a_floor_of_ones_own_the_scan_takes_its_own(open_page, project, home) -> None:
     at = open_page("sensitivity", project=project(RECORD).id)
     at.button(key="sense.go").click().run()

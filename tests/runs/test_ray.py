@@ -16,7 +16,9 @@ from cpd.runs.store import Store
 from cpd.runs.supervisor import ensure
 from cpd.runs.worker import run_foreground
 from cpd.runs.workspace import run_folder
+from cpd.sensitivity.table import SensitivityTable
 from tests.runs.conftest import kill, set_policy, wait, wait_over, walked
+from tests.sensitivity.test_job import NETWORK, SETTINGS, values
 from tests.within import kill_family
 
 pytest.importorskip("ray", reason="ray is not installed: requirements-cluster.txt")
@@ -38,7 +40,15 @@ class Cluster:
         }
         common["node_ip_address"] = "127.0.0.1"
         self.nodes = Nodes(True, head_node_args={**common, "num_cpus": 0, "_system_config": patience})
-        self.two = {node.node_id: node for node in (self.nodes.add_node(**common, num_cpus=1) for _ in range(2))}
+        self.two: dict[str, Any] = {}
+        self._common = common
+        self.complete()
+
+    def complete(self) -> None:
+        """Two nodes, whatever has become of those before."""
+        while len(self.two) < 2:
+            node = self.nodes.add_node(**self._common, num_cpus=1)
+            self.two[node.node_id] = node
 
     @property
     def address(self) -> str:
@@ -113,3 +123,27 @@ def test_a_run_whose_node_dies_finishes_on_the_other_with_the_same_weights(far, 
     assert weights[0].read_bytes() == weights[1].read_bytes()
     calm = Store(tmp_path / "calm" / "runs.db").metrics("run", most=1000)
     assert store.metrics(run, most=1000) == calm
+
+
+def test_a_scan_that_two_nodes_share_is_finished_by_the_one_that_is_left(far, store, cluster, tmp_path):
+    cluster.complete()
+    (tmp_path / "net.py").write_text(NETWORK)
+    options = SETTINGS | {"latency_s": 1.0}  # so long that neither is done before the other has begun
+    spec = RunSpec("sense", model=f"{tmp_path}/net.py:Net", data="digits", options=options | {"nodes": 2})
+    run = submit(far, spec)
+    (helper,) = store.list_runs(None, ("share",))
+    groups, hand = run_folder(far, run) / "shared", run_folder(far, helper.id) / "lock"
+    wait(lambda: holder(hand) in {holder(lock) for lock in groups.glob("*.lock")} - {None}, PATIENCE_S, "both at it")
+    assert where(far, run) != where(far, helper.id) != ""
+    cluster.kill(where(far, helper.id))
+    row = wait_over(store, run, PATIENCE_S)
+    assert row.state == "finished", row.error
+    assert row.attempts == 1
+    calm = run_foreground(tmp_path / "calm", RunSpec(**{**vars(spec), "options": SETTINGS}))
+    assert calm.state == "finished", calm.error
+    alone, shared = (
+        SensitivityTable.from_dict(json.loads((path / "result.json").read_text()))
+        for path in (tmp_path / "calm", run_folder(far, run))
+    )
+    assert shared.done
+    assert values(shared) == values(alone)

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from cpd.files import write_json
 from cpd.runs.context import RunContext
+from cpd.runs.shared_scan import NODES, SCAN, Shared
 from cpd.runs.subject import load_comb, load_data, load_subject
 from cpd.sensitivity.settings import SenseSettings
 from cpd.sensitivity.table import FILE, SensitivityTable
+from cpd.sensitivity.turns import Alone
 
 if TYPE_CHECKING:
     from torch import nn
@@ -18,12 +20,30 @@ if TYPE_CHECKING:
     from cpd.importance.scores import ScoreTable
     from cpd.tasks.task import Task
 
-BESIDE_SETTINGS = ("certify", "timeout_s", "pretrained")  # options that say what is loaded, not how it is scanned
+BESIDE_SETTINGS = (
+    "certify",
+    "timeout_s",
+    "pretrained",
+    NODES,
+    SCAN,
+)  # options that say what is loaded, not how it is scanned
 _SAVED_S = 1.0  # at the most this much of the scan is done again after a kill
 
 
 def run(context: RunContext) -> None:
-    """Options: the fields of cpd.sensitivity.settings.SenseSettings."""
+    """Options: the fields of cpd.sensitivity.settings.SenseSettings, and `nodes`, how many workers share the scan."""
+    if int(context.spec.options.get(NODES, 1)) < 2:
+        _finish(context, scanned(context))
+        return
+    share = Shared(context.run_dir, leads=True)
+    try:
+        _finish(context, scanned(context, share))
+    finally:
+        share.close()
+
+
+def scanned(context: RunContext, share: Shared | None = None, keeps: bool = True) -> SensitivityTable:
+    """Scan, alone or as one of several; `keeps`: the project's table and the checkpoints of the run are written."""
     from cpd.importance.scores import ScoreTable
     from cpd.measure.machine import pick_device
     from cpd.sensitivity.scan import scan
@@ -31,36 +51,39 @@ def run(context: RunContext) -> None:
     spec = context.spec
     settings = SenseSettings.from_dict({k: v for k, v in spec.options.items() if k not in BESIDE_SETTINGS})
     device = pick_device(spec.device)
-    state = context.load()
+    state = context.load() if keeps else None
     model, inputs = load_subject(spec)
     comb = load_comb(context, model, inputs)
     context.check_stop()
     task = load_data(context, inputs, context.watch_stop)
     model.to(device)
+
+    def score() -> str:
+        return _scores(context, settings, model, comb, task).to_json()
+
     if state is None:
-        table, scores, saved = None, _scores(context, settings, model, comb, task), 0
+        table, ranks, saved = None, share.agreed(score) if share else score(), 0
     else:  # the units that the scan began with, whatever was scored since
-        table, scores = SensitivityTable.from_dict(state["table"]), ScoreTable.from_json(state["scores"])
-        saved = int(state["saved"])
-    ranks = scores.to_json()
+        table, ranks, saved = SensitivityTable.from_dict(state["table"]), state["scores"], int(state["saved"])
     latest = 0.0
 
     def report(table: SensitivityTable, done: int, total: int) -> None:
         nonlocal latest, saved
         context.progress(done, total)
-        if table.done or time.monotonic() - latest >= _SAVED_S:
+        if keeps and (table.done or time.monotonic() - latest >= _SAVED_S):
             saved += 1
             table.save(context.folder / FILE)
             context.save({"table": table.to_dict(), "scores": ranks, "saved": saved}, saved)
             latest = time.monotonic()
         context.check_stop()
 
-    found = scan(
+    groups = ScoreTable.from_json(ranks).groups
+    return scan(
         model,
         inputs,
         comb,
         task,
-        scores.groups,
+        groups,
         settings,
         device,
         spec.seed,
@@ -68,10 +91,15 @@ def run(context: RunContext) -> None:
         report,
         context.watch_stop,
         context.check_stop,
+        share or Alone(),
     )
+
+
+def _finish(context: RunContext, found: SensitivityTable) -> None:
     write_json(context.run_dir / "result.json", found.to_dict())
     widths = sum(len(group.points) - 1 for group in found.groups.values())
-    context.event(saved, "note", f"{len(found.groups)} groups cut at {widths} widths in {found.seconds:.0f} s")
+    text = f"{len(found.groups)} groups cut at {widths} widths in {found.seconds:.0f} s"
+    context.event(widths, "note", text)
 
 
 def _scores(context: RunContext, settings: SenseSettings, model: nn.Module, comb: Comb, task: Task) -> ScoreTable:
