@@ -18,7 +18,7 @@ from cpd.sensitivity.table import GroupSensitivity, Point
 from cpd.sensitivity.turns import Alone, Found
 
 NODES, SCAN = "nodes", "scan"  # options: how many workers share the scan; of those that help, the run that they help
-FOLDER, CLOSED = "shared", "closed"
+FOLDER, CLOSED = "shared", "closed.json"
 _LOOK_S = 0.2
 _PATIENCE_S = 600.0  # with workers that hold a group and finish none: then it is measured a second time
 
@@ -42,15 +42,16 @@ class Shared(Alone):
         self._folder, self._leads = make_folder(run_dir / FOLDER), leads
         self._files: dict[str, Path] = {}
         if leads:
-            (self._folder / CLOSED).unlink(missing_ok=True)
+            write_json(self._folder / CLOSED, False)
 
     def close(self) -> None:
         """Said by the one that leads when it leaves, for whatever reason."""
-        (self._folder / CLOSED).touch()
+        write_json(self._folder / CLOSED, True)
 
     @property
     def is_over(self) -> bool:
-        return not self._leads and (self._folder / CLOSED).exists()
+        path = self._folder / CLOSED
+        return not self._leads and path.exists() and bool(read_json(path))
 
     def agreed(self, scores: Callable[[], str]) -> str:
         """The scores that units go by: as the first of all workers had them."""
