@@ -19,12 +19,14 @@ from app.widgets.run_note import note_line
 from app.widgets.steering import summary
 from cpd.measure.metrics import words
 
+UNDER_WAY = ("The first run is under way", "It appears here once it has finished and was measured.", "hourglass_top")
+
 chrome.head("Compare", "Finished runs against each other, the dense model and baselines: what each costs, what it buys, and what changed in its answers.")
 project = guards.project()
 known = finished.beside(project)
 if not known:
     if engine.active(project, ("distill",)):
-        chrome.note("The first run is under way", "It appears here once it has finished and was measured.", "hourglass_top")
+        chrome.note(*UNDER_WAY)
     else:
         chrome.note("Nothing to compare yet", "Finish a run first; with two or more, this is where to choose between them.", "scatter_plot")
     job_panel(project, ("distill",), "compare")
@@ -64,7 +66,10 @@ def looked_at(each: Entry) -> None:
 
 chosen = chosen_runs(project, known)
 if not chosen:
-    chrome.note("No run of this project has finished", "Finish one first, or choose runs of other projects with the same data above.", "scatter_plot")
+    if engine.active(project, ("distill",)):
+        chrome.note(*UNDER_WAY)
+    else:
+        chrome.note("No run of this project has finished", "Finish one first, or choose runs of other projects with the same data above.", "scatter_plot")
     job_panel(project, ("distill",), "compare")
     chrome.go("run")
     st.stop()

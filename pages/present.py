@@ -40,7 +40,10 @@ def take_along(project: Project, told: Story) -> None:
 
 
 if shown is None:
-    chrome.note("Nothing to tell yet", "The story is written from a finished run.", "co_present")
+    if engine.active(project, ("distill",)):
+        chrome.note("The first run is under way", "Its story is told here once it has finished and was measured.", "hourglass_top")
+    else:
+        chrome.note("Nothing to tell yet", "The story is written from a finished run.", "co_present")
     chrome.go("run")
     st.stop()
 if asked and shown.id != asked:
