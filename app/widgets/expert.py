@@ -28,7 +28,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
     "Cuts": {
         "interval": "Steps between two cuts", "chunks": "Chunks a group goes in", "score_batches": "Batches behind a ranking", "multiple": "Widths are multiples of",
         "minimum": "Fewest units a group keeps", "max_ratio": "Largest ratio of any group", "corridor_images": "Images that judge a cut",
-        "take_over": "Let what stays take over what goes",
+        "take_over": "Make up for what is cut",
     },
     "Records": {"evaluate_every": "Steps between evaluations", "checkpoint_s": "Seconds between checkpoints"},
 }  # fmt: skip
