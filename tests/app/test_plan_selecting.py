@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import synthetic
 from plan_page import A, B, C, D, edit, saved, select, texts
+
+from app.widgets import head_start, plan_selection
 
 
 def test_words_patterns_and_kinds_narrow_the_table_and_an_edit_hits_the_row_that_is_shown(open_page, project, home):
@@ -63,3 +66,20 @@ def test_groups_are_also_selected_by_ticking_and_by_searching(open_page, project
     assert "1 selected group" in linked.slider(key="plan.ratio").label
     drawn = {trace["name"]: trace for trace in json.loads(at.get("plotly_chart")[0].proto.spec)["data"]}
     assert drawn["selected"]["x"] == [2, 3]
+
+
+def test_what_was_selected_is_said_before_the_chart_is_drawn_again(open_page, project, monkeypatch):
+    """The browser draws at once what arrives at once, so the chart is held back, where the selection has changed alone."""
+    made = project(synthetic.chain(locked=(1,)))
+    at = open_page("plan", project=made.id)
+    seen: list[str] = []
+    bar, chart = plan_selection.selection_bar, plan_selection.ratio_by_depth
+    monkeypatch.setattr(head_start, "time", SimpleNamespace(sleep=lambda _: seen.append("wait")))
+    monkeypatch.setattr(plan_selection, "selection_bar", lambda desk: seen.append("bar") or bar(desk))
+    monkeypatch.setattr(plan_selection, "ratio_by_depth", lambda *a, **k: seen.append("chart") or chart(*a, **k))
+    at.run()
+    assert seen == ["bar", "chart"]
+    seen.clear()
+    select(at, A, C)
+    assert seen == ["bar", "wait", "chart"]
+    assert not at.exception
