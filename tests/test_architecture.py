@@ -18,7 +18,7 @@ WITHOUT_TORCH = (
     "cpd.attribution", "cpd.attribution.record", "cpd.attribution.methods",
     "cpd.sensitivity", "cpd.sensitivity.table", "cpd.sensitivity.staircase", "cpd.sensitivity.settings", "cpd.sensitivity.ladder",
     "cpd.export.records", "cpd.runs.record", "cpd.uploads", "cpd.uploads.bring", "cpd.uploads.receive", "cpd.uploads.check", "cpd.uploads.unpack",
-    "cpd.uploads.state_dict", "cpd.models.header",
+    "cpd.uploads.state_dict", "cpd.uploads.shapes", "cpd.models.header", "cpd.models.fit", "cpd.measure.map_history", "cpd.tasks.segmentation.meaning",
 )  # fmt: skip
 
 
