@@ -170,7 +170,7 @@ class Shown:
         started = [subprocess.Popen([*command, *(str(run_folder(self.home, run)) for run in chain)], cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}) for chain in runs]
         try:
             for process in started:
-                process.wait(280)
+                process.wait(540)
         finally:
             for process in started:
                 process.kill()

@@ -14,7 +14,7 @@ from app.steps import PAGES, TITLES
 from cpd.runs.project import Project
 from cpd.runs.workspace import open_workspace
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]  # the first test waits for every job of a project; on a busy machine
 WIDE, PHONE, TALL = 1440, 390, 4200  # pixels; the page scrolls inside itself, so the window is as tall as what it shows
 LOOK = Path(__file__).with_name("look.js")
 
