@@ -34,7 +34,7 @@ class Studio:
         self.context = browser.new_context(viewport={"width": WIDE, "height": TALL}, color_scheme="light", reduced_motion="reduce")
         self.context.add_init_script(path=LOOK)
         self.page: Page = self.context.new_page()
-        self.page.set_default_timeout(60_000)
+        self.page.set_default_timeout(SLOW)
         self.shown: Shown | None = None
 
     def open(self, screen: str, project: Project | None = None, run: str = "") -> None:
