@@ -28,6 +28,7 @@ from cpd.comb.rules.registry import Size
 from cpd.prune.cost import CostModel, Keep
 from cpd.prune.index import Positions, kept_positions, relative_positions
 from cpd.prune.plan import Plan
+from cpd.prune.short_paths import shortened
 from cpd.prune.slicing import sliced
 
 
@@ -86,6 +87,7 @@ class _Pruned(GraphModule):
             self.register_buffer(name, buffer, persistent=name not in root._non_persistent_buffers_set)
         self.meta: dict[str, Any] = {}
         self.__class__.__name__ = class_name
+        graph.on_generate_code(lambda _: shortened)
         self.graph = graph
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Pruned:
