@@ -88,7 +88,7 @@ def pick_device(name: str = "auto") -> torch.device:
             raise DeviceError(no_gpu(name, count, bool(torch.version.cuda), torch.__version__))
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise DeviceError(f"device {name!r}: this machine has no Apple GPU; use --device cpu, or auto.")
+        raise DeviceError(f"device {name!r}: this machine has no Apple GPU; use cpu, or auto to take what there is.")
     if device.type not in ("cpu", "mps"):
         raise DeviceError(f"device {name!r}: give cpu, cuda, cuda:N, mps or auto.")
     return device
