@@ -218,6 +218,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shared]:
     finally:
         proxy.close()
         ended(server)
+        store = Store(database(home))
+        for run in store.unfinished():  # what was queued keeps the supervisor waiting
+            store.finish(run.id, "stopped")
+        store.close()
 
 
 def status(url: str, method: str = "GET", **headers: str) -> int:
