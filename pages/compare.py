@@ -24,14 +24,18 @@ UNDER_WAY = ("The first run is under way", "It appears here once it has finished
 chrome.head("Compare", "Finished runs against each other, the dense model and baselines: what each costs, what it buys, and what changed in its answers.")
 project = guards.project()
 known = finished.beside(project)
-if not known:
-    if engine.active(project, ("distill",)):
-        chrome.note(*UNDER_WAY)
-    else:
-        chrome.note("Nothing to compare yet", "Finish a run first; with two or more, this is where to choose between them.", "scatter_plot")
+
+
+def nothing(title: str, text: str) -> None:
+    """End the page: no run has finished, for this reason if none is under way."""
+    chrome.note(*(UNDER_WAY if engine.active(project, ("distill",)) else (title, text, "scatter_plot")))
     job_panel(project, ("distill",), "compare")
     chrome.go("run")
     st.stop()
+
+
+if not known:
+    nothing("Nothing to compare yet", "Finish a run first; with two or more, this is where to choose between them.")
 
 
 def looked_at(each: Entry) -> None:
@@ -66,13 +70,7 @@ def looked_at(each: Entry) -> None:
 
 chosen = chosen_runs(project, known)
 if not chosen:
-    if engine.active(project, ("distill",)):
-        chrome.note(*UNDER_WAY)
-    else:
-        chrome.note("No run of this project has finished", "Finish one first, or choose runs of other projects with the same data above.", "scatter_plot")
-    job_panel(project, ("distill",), "compare")
-    chrome.go("run")
-    st.stop()
+    nothing("No run of this project has finished", "Finish one first, or choose runs of other projects with the same data above.")
 found = entries(chosen)
 if not found:
     chrome.note("None of these runs can be read", "Choose others above; what is wrong with each is said there.", "heart_broken")
