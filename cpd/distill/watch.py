@@ -44,7 +44,7 @@ class Watch:
         """The task's metric on the held-out images, 0..1."""
         self._heard = Heard(self.task)
         # a task by what it passes on, which types cannot see
-        return accuracy(module, self._heard, self.device)  # type: ignore[arg-type]
+        return accuracy(module, self._heard, self.device)  # type: ignore[arg-type]  # a task by what it passes on
 
     def refer(self) -> None:
         """The network whose metric was just measured is the dense one, which others are compared with."""

@@ -155,7 +155,7 @@ class _Moments(Interpreter):
         if is_live_norm(n):
             arguments = list(self.fetch_args_kwargs_from_env(n)[0])
             arguments[_TRAINING], arguments[_MOMENTUM] = True, 0.0  # the running statistics stay as they are
-            return n.target(*arguments)  # type: ignore[operator]
+            return n.target(*arguments)  # type: ignore[operator]  # an operator: is_live_norm
         return super().run_node(n)
 
 
